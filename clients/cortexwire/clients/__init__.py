@@ -1,0 +1,1 @@
+"""Programs and an API that speak the protocol: replay, simulator, subscriber, rig."""

@@ -1,0 +1,1 @@
+"""Recorded sessions, and their packets."""

@@ -1,0 +1,1 @@
+"""Fitting decoders and exporting them as bundles."""

@@ -1,0 +1,1 @@
+"""The engine's logic as one pure object."""

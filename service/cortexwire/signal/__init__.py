@@ -1,0 +1,1 @@
+"""The signal chain: causal stages and the fused front end."""

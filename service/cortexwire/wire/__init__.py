@@ -1,0 +1,1 @@
+"""The wire protocol: bytes to packets, outputs and records, and back; pure."""
