@@ -1,0 +1,64 @@
+"""What every family is fitted to: one run of bins with features, targets, and which of them may teach.
+
+Bins are consecutive in time within a segment, and history runs through them as it will live: across trial
+joins, across bins that do not teach. Only a new segment (another session, or after a reset) starts from
+nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.errors import ConfigError
+from cortexwire.types import Features
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Features and targets, bin by bin.
+
+    Attributes:
+        features: float32 `(n_bins, n_features)`, finite.
+        targets: `(n_bins, n_outputs)`, the kinematics at each bin's last sample; NaN where unknown.
+        keep: bool `(n_bins,)`, bins that may teach (their history is complete and valid); None means all.
+        segments: First bin of each segment, ascending from 0.
+    """
+
+    features: Features
+    targets: NDArray[np.float64]
+    keep: NDArray[np.bool_] | None = None
+    segments: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        n_bins, shapes = len(self.features), (self.features.shape, self.targets.shape)
+        if self.features.ndim != 2 or self.targets.ndim != 2 or len(self.targets) != n_bins:
+            raise ConfigError(f"expected features and targets (n_bins, n) of equal length, got {shapes}")
+        if self.keep is not None and self.keep.shape != (n_bins,):
+            raise ConfigError(f"keep: expected shape ({n_bins},), got {self.keep.shape}")
+        if not np.isfinite(self.features).all():
+            raise ConfigError("features: expected finite values; a bin without data enters at the mean")
+        check_segments(self.segments, n_bins)
+
+    def usable(self, warm_up_bins: int) -> NDArray[np.bool_]:
+        """Say which bins may teach a decoder whose first `warm_up_bins` outputs of a segment lack history.
+
+        Returns:
+            bool `(n_bins,)`.
+        """
+        mask: NDArray[np.bool_] = np.array(np.isfinite(self.targets).all(axis=1))
+        if self.keep is not None:
+            mask &= self.keep
+        for start in self.segments:
+            mask[start : start + warm_up_bins] = False
+        return mask
+
+
+def check_segments(segments: tuple[int, ...], n_bins: int) -> None:
+    """Check segment starts.
+
+    Raises:
+        ConfigError: They do not ascend from 0, or lie outside `n_bins`.
+    """
+    if not segments or segments[0] != 0 or list(segments) != sorted(set(segments)) or segments[-1] > n_bins:
+        raise ConfigError(f"segments: expected starts ascending from 0 within {n_bins} bins, got {segments}")

@@ -1,0 +1,138 @@
+"""From a fitted decoder to a bundle, refused unless the graph computes what the reference computes."""
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.decoders.bundle import Bundle, assemble, verify, write_bundle
+from cortexwire.decoders.manifest import FeatureKind, InputSpec, Manifest, StreamSpec, Timing, TrainingSpec
+from cortexwire.decoders.onnx_decoder import OnnxDecoder
+from cortexwire.errors import BundleError
+from cortexwire.training.card import model_card
+from cortexwire.training.contract import Fitted
+from cortexwire.types import Features
+
+TOLERANCE: Final = 1e-5
+"""Largest difference between graph and reference that is exported, relative to the largest output."""
+RANDOM_BINS: Final = 1000
+RECORDED_BINS: Final = 10_000
+
+_LIBRARIES = ("cortexwire", "numpy", "scipy", "onnx", "onnxruntime")
+
+
+def export_bundle(
+    fitted: Fitted,
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    family: str,
+    stream: StreamSpec,
+    front_end: Mapping[str, Any],
+    content: tuple[FeatureKind, ...] = ("counts",),
+    unit: str,
+    recorded: Features,
+    training: TrainingSpec | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle after comparing its graph with the reference, step by step in ONNX Runtime.
+
+    Args:
+        fitted: The decoder.
+        path: The folder to make.
+        name: What people call it.
+        family: The family that it is of.
+        stream: The stream that it is for.
+        front_end: How its features were made, as plain JSON; the pipeline validates it.
+        content: What a feature vector holds, in order.
+        unit: Unit of the targets.
+        recorded: float32 `(n_bins, n_features)`, real features; the first 10,000 are compared.
+        training: Where it came from; the fit's summary is put into its `settings`.
+        replace: Whether an existing bundle may be replaced.
+
+    Raises:
+        BundleError: Graph and reference differ by more than `TOLERANCE`, the parts do not fit each other, or
+            the folder is taken.
+    """
+    features = features_input(stream, content)
+    step = fitted.graph(features, unit)
+    given = training or TrainingSpec()
+    manifest = Manifest(
+        name=name,
+        family=family,
+        stream=stream,
+        front_end=dict(front_end),
+        inputs=step.inputs,
+        outputs=step.outputs,
+        memory_bins=fitted.memory_bins,
+        warm_up_bins=fitted.warm_up_bins,
+        training=msgspec.structs.replace(given, settings={**given.settings, **fitted.summary}),
+        created_by={library: version(library) for library in _LIBRARIES},
+    )
+    unproven = verify(assemble(step.model, manifest, ""), Path(path))
+    proven = msgspec.structs.replace(manifest, parity=check_parity(fitted, unproven, recorded, given.seed))
+    return write_bundle(path, step.model, proven, model_card(proven), replace=replace)
+
+
+def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...]) -> InputSpec:
+    """Describe the feature vector of a stream: one row a bin, `n_channels` for each kind of feature."""
+    rate = 1000 / Fraction(str(stream.bin_ms))
+    timing = Timing(stream="bins", rate_num=rate.numerator, rate_den=rate.denominator)
+    shape = (stream.n_channels * len(content),)
+    return InputSpec(name="features", role="features", shape=shape, timing=timing, content=content)
+
+
+def check_parity(fitted: Fitted, bundle: Bundle, recorded: Features, seed: int) -> dict[str, float]:
+    """Compare a bundle with the reference over a random and a recorded sequence, each from a fresh state.
+
+    Returns:
+        The difference found for each sequence, rounded to two digits, and the tolerance.
+
+    Raises:
+        BundleError: A difference exceeds the tolerance, or is not a number.
+    """
+    sequences = {"random": random_features(bundle, seed), "recorded": recorded[:RECORDED_BINS]}
+    found = {}
+    for name, sequence in sequences.items():
+        difference = relative_difference(decode_steps(bundle, sequence), fitted.predict(sequence))
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f"{bundle.path}: expected graph and reference to agree within {TOLERANCE:g} over the {name} "
+                f"sequence, got {difference:.3g}"
+            )
+        found[name] = float(f"{difference:.1e}")
+    return {**found, "tolerance": TOLERANCE}
+
+
+def random_features(bundle: Bundle, seed: int) -> Features:
+    """Draw normal features around the training mean, float32 `(RANDOM_BINS, n_features)`."""
+    mean = bundle.parameters["feature_mean"]
+    scale = bundle.parameters.get("feature_scale", np.ones_like(mean))
+    noise = np.random.default_rng(seed).standard_normal((RANDOM_BINS, len(mean)), dtype=np.float32)
+    return mean + scale * noise
+
+
+def decode_steps(bundle: Bundle, features: Features) -> dict[str, NDArray[Any]]:
+    """Decode a sequence step by step on the CPU, as the engine does; each output `(n_bins, *shape)`."""
+    decoder = OnnxDecoder(bundle, "cpu")
+    steps = [decoder.step(row) for row in features]
+    return {name: np.stack([step[name] for step in steps]) for name in (steps[0] if steps else {})}
+
+
+def relative_difference(came: Mapping[str, NDArray[Any]], want: Mapping[str, NDArray[Any]]) -> float:
+    """Return the largest absolute difference of any output over the largest magnitude of that output.
+
+    A missing output makes it infinite, and a NaN anywhere makes it NaN.
+    """
+    found = [0.0]
+    for name, value in want.items():
+        largest = float(np.abs(value).max(initial=0))
+        difference = float(np.abs(came[name] - value).max(initial=0)) if name in came else float("inf")
+        found.append(difference / largest if largest else difference)
+    return float(np.max(found))

@@ -1,0 +1,242 @@
+"""The engine's configuration: one tree, filled from flags over `CORTEXWIRE_*` variables over a TOML file.
+
+Every key has one name, its path: `ingest.endpoint` in messages and flags, `[ingest] endpoint = ...` in the
+file, `CORTEXWIRE_INGEST__ENDPOINT` in the environment. Nothing unknown is ignored, wherever it stands, and a
+message about a value names the place that it came from.
+"""
+
+import difflib
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from cortexwire.errors import ConfigError
+from cortexwire.pipeline.settings import PipelineSettings
+
+ENV_PREFIX = "CORTEXWIRE_"
+"""What the name of every variable begins with."""
+ENV_DELIMITER = "__"
+"""What parts the steps of a path in the name of a variable."""
+OTHER_VARIABLES = frozenset({"CORTEXWIRE_CACHE", "CORTEXWIRE_DATA"})
+"""Variables that mean something else: the cache of compiled kernels, the recordings that the tests use."""
+
+Endpoint = Annotated[str, Field(pattern=r"^(tcp|ipc)://.+")]
+"""A ZeroMQ endpoint, tcp or ipc."""
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestSettings(_Settings):
+    """The socket through which packets come in."""
+
+    endpoint: Endpoint = Field(default="tcp://127.0.0.1:5555", description="Where packets come from.")
+    socket: Literal["sub", "pull"] = Field(
+        default="sub",
+        description="sub: a full queue makes the publisher drop packets, which are counted as lost; "
+        "pull: it makes the sender wait, and nothing is lost.",
+    )
+    bind: bool = Field(default=False, description="Bind to the endpoint instead of connecting to it.")
+    high_water_ms: Milliseconds = Field(default=1000.0, description="Signal that may wait, in milliseconds.")
+    packet_ms: Milliseconds = Field(default=1.0, description="Signal in one packet of the rig, in milliseconds.")
+
+
+class OutputSocketSettings(_Settings):
+    """The socket through which outputs leave."""
+
+    endpoint: Endpoint = Field(default="tcp://127.0.0.1:5556", description="Where subscribers find outputs.")
+    bind: bool = Field(default=True, description="Bind to the endpoint instead of connecting to it.")
+    high_water_bins: int = Field(
+        default=1,
+        ge=1,
+        le=100_000,
+        description="Bins that may wait for one slow subscriber; newer ones are dropped.",
+    )
+
+
+class TapSettings(_Settings):
+    """The ring that holds the newest packets, ticks, commands and outputs for a recorder."""
+
+    enabled: bool = Field(default=True, description="Whether the engine writes the ring.")
+    megabytes: int = Field(default=64, ge=1, le=65536, description="Size of the ring, in MiB.")
+
+
+class RealtimeSettings(_Settings):
+    """Scheduling of the hot thread; what is not granted is reported, never fatal."""
+
+    fifo_priority: Annotated[int, Field(ge=1, le=99)] | None = Field(
+        default=None, description="SCHED_FIFO priority; none leaves the normal scheduler."
+    )
+    lock_memory: bool = Field(default=False, description="Lock the process's memory, present and future.")
+    cpu: Annotated[int, Field(ge=0)] | None = Field(default=None, description="The one CPU to run on.")
+
+
+class EngineConfig(_Settings):
+    """Everything that one engine is told."""
+
+    ingest: IngestSettings = IngestSettings()
+    output: OutputSocketSettings = OutputSocketSettings()
+    bundle: Path | None = Field(default=None, description="Folder of the model bundle.")
+    overlay: Path | None = Field(default=None, description="Parameters of the day, laid over the bundle's.")
+    provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What runs the decoder.")
+    armed: bool = Field(default=False, description="Whether outputs are commands from the start.")
+    thresholds: Path | None = Field(default=None, description="File with the channels' thresholds in microvolts.")
+    run_dir: Path = Field(
+        default_factory=lambda: default_run_dir(os.environ),
+        description="Folder of telemetry, tap and control socket; one engine each.",
+    )
+    control: Endpoint | None = Field(
+        default=None, description="Endpoint of the control socket; by default one in the run directory."
+    )
+    tap: TapSettings = TapSettings()
+    front_end: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Front-end settings that replace the bundle's, checked by the pipeline.",
+    )
+    pipeline: PipelineSettings = PipelineSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
+
+    @model_validator(mode="after")
+    def _overlay_needs_bundle(self) -> Self:
+        if self.overlay is not None and self.bundle is None:
+            raise ValueError("overlay: expected a bundle that it belongs to, got none")
+        return self
+
+    def describe(self) -> str:
+        """Return every key with its value, one `path = value` per line, in the order of the tree."""
+        return "\n".join(f"{'.'.join(path)} = {value}" for path, value in _leaves(self.model_dump(mode="json")))
+
+
+def default_run_dir(env: Mapping[str, str]) -> Path:
+    """Return `$XDG_RUNTIME_DIR/cortexwire`, or without that a folder per user under the temporary folder."""
+    base = env.get("XDG_RUNTIME_DIR", "")
+    if base and Path(base).is_dir():
+        return Path(base) / "cortexwire"
+    return Path(tempfile.gettempdir()) / f"cortexwire-{os.getuid()}"
+
+
+def load_config(
+    file: Path | None = None, env: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> EngineConfig:
+    """Make the configuration from its three sources, the later ones over the earlier.
+
+    Args:
+        file: TOML file, or none.
+        env: Environment; None means the process's own.
+        flags: Values by dotted path (`{"ingest.bind": True}`) or nested; None values are flags not given.
+
+    Raises:
+        ConfigError: All that is wrong, one line per key, each with the place that it came from.
+    """
+    env = os.environ if env is None else env
+    merged: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    problems: list[str] = []
+    sources = (_from_file(file, problems), _from_env(env, problems), _from_flags(flags or {}))
+    for source in sources:
+        for path, value, origin in source:
+            _put(merged, path, value)
+            origins[path] = origin
+    merged.setdefault("run_dir", default_run_dir(env))
+    if not problems:
+        try:
+            return EngineConfig(**merged)
+        except ValidationError as error:
+            problems += [_explain(fault, origins) for fault in error.errors()]
+    raise ConfigError("\n".join(problems))
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, str(key)))
+        else:
+            yield (*path, str(key)), value
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        inner = tree.get(key)
+        if not isinstance(inner, dict):
+            inner = tree[key] = {}
+        tree = inner
+    tree[path[-1]] = value
+
+
+_Source = list[tuple[tuple[str, ...], Any, str]]
+
+
+def _from_file(file: Path | None, problems: list[str]) -> _Source:
+    if file is None:
+        return []
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"configuration file {file}: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"configuration file {file}: expected TOML: {error}")
+    else:
+        return [(path, value, f"in {file}") for path, value in _leaves(tree)]
+    return []
+
+
+def _from_env(env: Mapping[str, str], problems: list[str]) -> _Source:
+    found: _Source = []
+    for name in sorted(env):
+        if not name.startswith(ENV_PREFIX) or name in OTHER_VARIABLES:
+            continue
+        path = tuple(name[len(ENV_PREFIX) :].lower().split(ENV_DELIMITER))
+        if path[0] not in EngineConfig.model_fields:
+            close = difflib.get_close_matches(path[0], EngineConfig.model_fields, 1)
+            hint = f"; did you mean {ENV_PREFIX}{close[0].upper()}?" if close else ""
+            problems.append(f"environment variable {name}: there is no setting {path[0]!r}{hint}")
+            continue
+        value, origin = _env_value(env[name]), f"from environment variable {name}"
+        inner = _leaves(value, path) if isinstance(value, dict) and value else [(path, value)]
+        found += [(leaf, content, origin) for leaf, content in inner]
+    return found
+
+
+def _env_value(text: str) -> Any:
+    """Read JSON where it is a list, a table or null; all else stays text, which the settings convert."""
+    if text == "null" or text[:1] in ("[", "{"):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+def _from_flags(flags: Mapping[str, Any]) -> _Source:
+    return [
+        (tuple(part for step in path for part in step.split(".")), value, "from a flag")
+        for path, value in _leaves(flags)
+        if value is not None
+    ]
+
+
+def _explain(fault: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> str:
+    path = tuple(str(step) for step in fault["loc"])
+    if not path:
+        return str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    elif fault["type"] == "string_pattern_mismatch":
+        message = f"expected tcp://HOST:PORT or ipc://PATH, got {fault['input']!r}"
+    else:
+        message = f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+    # A union adds a step below the key that was given; a table where a value belongs has its keys below it.
+    for length in range(len(path), 0, -1):
+        for key, origin in origins.items():
+            if key[:length] == path[:length]:
+                return f"{'.'.join(path[:length])} ({origin}): {message}"
+    return f"{'.'.join(path)}: {message}"

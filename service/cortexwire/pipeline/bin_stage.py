@@ -1,0 +1,406 @@
+"""From frames to closed bins: codec, intake, signal chain and thresholds in one object.
+
+Training takes its features from here, and so does the pipeline; there is no second way from samples to counts.
+What happens at a bin's edge (a calibration ends, thresholds or masks change) happens at that edge however packets
+are cut.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.decoders.manifest import StreamSpec
+from cortexwire.errors import ConfigError, PacketError
+from cortexwire.pipeline.counters import Counters
+from cortexwire.pipeline.intake import Intake
+from cortexwire.pipeline.items import Aux, End, Gap, Item, Restart, Span
+from cortexwire.pipeline.settings import IntakeSettings
+from cortexwire.signal.binning import RAILING, Bin, BinSource, EventBins
+from cortexwire.signal.bins import BinClock, samples_in
+from cortexwire.signal.calibration import Adaptation, Calibration, Noise, known_thresholds, thresholds_from
+from cortexwire.signal.settings import FrontEndSettings
+from cortexwire.signal.wideband import WidebandBins
+from cortexwire.types import Rate
+from cortexwire.wire import Descriptor, Kind, MarkerCode, Packet, decode_packet
+
+KINDS: Final = {"wideband": Kind.WIDEBAND, "events": Kind.EVENTS, "counts": Kind.COUNTS}
+FAR: Final = 2**62
+"""A sample index that no stream reaches."""
+MAD_STRIDE: Final = 31
+"""Every so many samples one is kept for a median; odd, so that it does not walk in step with line noise."""
+
+
+class Closed(msgspec.Struct, gc=False):
+    """A bin was closed; `calibrated` says whether thresholds were in force."""
+
+    bin: Bin
+    calibrated: bool
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A new stream begins."""
+
+    epoch: int
+    incarnation: int
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """So much was missing that what was remembered says nothing; `skipped` bins never come."""
+
+    skipped: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The rig says that the stream is over."""
+
+
+class Described(msgspec.Struct, frozen=True):
+    """The rig sent its descriptor."""
+
+    descriptor: Descriptor
+
+
+Event = Closed | Started | Reset | Ended | Described
+
+
+class BinStage:
+    """Turns the frames of one source into bins.
+
+    Args:
+        stream: The stream that is expected.
+        front_end: The signal chain.
+        intake: How packets are put in order.
+        thresholds_uv: Thresholds of a file, which go before the bundle's.
+        counters: Where to count.
+
+    Raises:
+        ConfigError: The settings do not fit the stream.
+    """
+
+    def __init__(
+        self,
+        stream: StreamSpec,
+        front_end: FrontEndSettings,
+        intake: IntakeSettings | None = None,
+        thresholds_uv: tuple[float, ...] | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        intake = intake or IntakeSettings()
+        self.stream = stream
+        self.front_end = front_end
+        self.rate = Rate(stream.rate_num, stream.rate_den)
+        self.clock = BinClock(self.rate, front_end.bin_ms)
+        self.counters = counters or Counters()
+        self.intake = Intake(intake, self.counters)
+        self.notes: list[str] = []
+        self.noise: Noise | None = None
+        self.last_packet: Packet | None = None
+        kind = KINDS[stream.kind]
+        uv_per_bit = stream.uv_per_bit if kind is Kind.WIDEBAND else None
+        self.intake.expect(kind, stream.n_channels, self.rate, uv_per_bit)
+        self._reset_samples = samples_in(self.rate, intake.reset_after_ms)
+        self._source: WidebandBins | EventBins
+        self._dtype: np.dtype[np.int16] | np.dtype[np.float32] | None = None
+        self._masked = front_end.masked
+        self._known = known_thresholds(front_end.threshold, stream.n_channels, thresholds_uv)
+        self._calibration: Calibration | None = None
+        self._calibration_s: float | None = None
+        self._adaptation: Adaptation | None = None
+        self._kept: list[NDArray[np.float32]] = []
+        self._at_edge: list[Callable[[], None]] = []
+        self._blank_from = 0
+        self._begun = False
+        if kind is Kind.WIDEBAND:
+            self._make_source(np.dtype(np.int16))
+        else:
+            self._source = EventBins(self.clock, stream.n_channels, self._masked)
+
+    @property
+    def next_bin(self) -> int:
+        """The first bin that is not closed; -1 before a stream has begun."""
+        return self._source.index if self._begun else -1
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether thresholds are still to be found."""
+        return self._calibration is not None
+
+    @property
+    def calibration_progress(self) -> float:
+        """Share of the wanted signal that a calibration has seen; 1 where there is none."""
+        return 1.0 if self._calibration is None else self._calibration.progress
+
+    @property
+    def thresholds_uv(self) -> NDArray[np.float64] | None:
+        """Thresholds in force, `(n_channels,)`, not finite where a channel has none; None where there are none."""
+        source = self._source
+        return source.thresholds_uv if isinstance(source, WidebandBins) and not self.calibrating else None
+
+    def warm_up(self) -> None:
+        """Compile what the stream will need, on a throw-away copy."""
+        if self.stream.kind == "wideband":
+            dtype = self._dtype or np.dtype(np.int16)
+            twin = self._wideband(dtype)
+            twin.begin(0)
+            twin.push(np.zeros((self.clock.longest + 1, self.stream.n_channels), dtype))
+            twin.gap(twin.position + 1)
+
+    def packet(self, frame: bytes | memoryview) -> list[Event]:
+        """Take one frame, good or bad; returns what it brought about, in order."""
+        try:
+            packet = decode_packet(frame)
+        except PacketError as error:
+            self.intake.malformed(error.reason, str(error))
+            return []
+        events: list[Event] = []
+        for item in self.intake.accept(packet):
+            self._take(item, events)
+        return events
+
+    def flush(self) -> list[Event]:
+        """Give up waiting for missing packets; for the end of an input."""
+        events: list[Event] = []
+        for item in self.intake.flush():
+            self._take(item, events)
+        return events
+
+    def set_thresholds(self, thresholds_uv: tuple[float | None, ...]) -> None:
+        """Put thresholds in force at the next bin's edge.
+
+        Raises:
+            ConfigError: Their number or sign does not fit, or the stream has none.
+        """
+        values = np.array([np.nan if value is None else value for value in thresholds_uv], np.float64)
+        source = self._wideband_source("thresholds")
+        trial = self._wideband(np.dtype(np.int16))
+        trial.set_thresholds(values, source.rms_uv)
+
+        def apply() -> None:
+            self._known = values
+            self._stop_calibration()
+            self._adaptation = None
+            self._wideband_source("thresholds").set_thresholds(values, source.rms_uv)
+
+        self._do_at_edge(apply)
+
+    def recalibrate(self, seconds: float | None) -> None:
+        """Begin a calibration at the next bin's edge; outputs are safe until it ends.
+
+        Raises:
+            ConfigError: The stream has no thresholds.
+        """
+        self._wideband_source("a calibration")
+
+        def apply() -> None:
+            self._known = None
+            self._start_calibration(seconds)
+
+        self._do_at_edge(apply)
+
+    def mask(self, channels: tuple[int, ...], masked: bool) -> None:
+        """Leave channels out, or take them in again, at the next bin's edge.
+
+        Raises:
+            ConfigError: A channel does not exist, or too few remain for the reference.
+        """
+        wanted = set(self._masked) | set(channels) if masked else set(self._masked) - set(channels)
+        unknown = [c for c in channels if not 0 <= c < self.stream.n_channels]
+        if unknown:
+            raise ConfigError(f"mask: expected channels 0 to {self.stream.n_channels - 1}, got {unknown[0]}")
+        final = tuple(sorted(wanted))
+        if self.stream.kind == "wideband":
+            self._wideband(np.dtype(np.int16)).mask(final)
+
+        def apply() -> None:
+            self._masked = final
+            self._source.mask(final)
+
+        self._do_at_edge(apply)
+
+    def _take(self, item: Item, events: list[Event]) -> None:
+        if isinstance(item, Span):
+            self._span(item, events)
+        elif isinstance(item, Gap):
+            self._gap(item, events)
+        elif isinstance(item, Restart):
+            self._begun = False
+            self._blank_from = 0
+            self.notes.append(f"stream begins: epoch {item.epoch:#018x}, incarnation {item.incarnation}")
+            events.append(Started(item.epoch, item.incarnation))
+        elif isinstance(item, Aux):
+            self._aux(item.packet, events)
+        elif isinstance(item, End):
+            events.append(Ended())
+
+    def _span(self, span: Span, events: list[Event]) -> None:
+        packet = span.packet
+        self.last_packet = packet
+        if packet.kind is Kind.WIDEBAND:
+            self._wideband_span(packet, span, events)
+            return
+        source = self._begin_at(span.start)
+        assert isinstance(source, EventBins)
+        if packet.kind is Kind.EVENTS:
+            offsets = packet.data["sample_offset"].astype(np.int64) - span.skip
+            channels = packet.data["channel"].astype(np.int64)
+            if span.skip:
+                offsets, channels = offsets[offsets >= 0], channels[offsets >= 0]
+            self._closed(source.push_events(span.stop - span.start, offsets, channels), events)
+            return
+        try:
+            if span.skip:
+                raise ValueError(f"expected whole recorded bins, got one of which {span.skip} samples came before")
+            self._closed(source.push_counts(packet.n_samples, packet.data), events)
+        except ValueError as error:
+            self.intake.malformed("value", f"packet {packet.sequence}: {error}")
+            self._closed(source.gap(span.stop), events)
+
+    def _wideband_span(self, packet: Packet, span: Span, events: list[Event]) -> None:
+        samples = packet.data[span.skip :]
+        if samples.dtype != self._dtype:
+            self._make_source(samples.dtype)
+        if not samples.flags.c_contiguous:
+            samples = np.ascontiguousarray(samples)
+        source = self._begin_at(span.start)
+        assert isinstance(source, WidebandBins)
+        done, n = 0, len(samples)
+        while done < n:
+            m = min(n - done, source.until_edge)
+            start = source.position
+            closed = source.push(samples[done : done + m])
+            if source.filtered is not None:
+                self._keep(source, source.filtered, start)
+            done += m
+            if closed:
+                self._closed(closed, events)
+
+    def _keep(self, source: WidebandBins, filtered: NDArray[np.float32], start: int) -> None:
+        """Keep every `MAD_STRIDE`-th settled sample of a calibration by medians."""
+        first = max(start, source.settled_at)
+        first += -first % MAD_STRIDE
+        self._kept.append(filtered[first - start :: MAD_STRIDE, : self.stream.n_channels].copy())
+
+    def _begin_at(self, sample_index: int) -> BinSource:
+        if not self._begun:
+            self._begun = True
+            self._source.blank(0, 0)
+            self._source.begin(sample_index)
+        return self._source
+
+    def _gap(self, gap: Gap, events: list[Event]) -> None:
+        source = self._source
+        if gap.stop - gap.start < self._reset_samples:
+            self._closed(source.gap(gap.stop), events)
+            return
+        self._closed(source.gap(min(gap.stop, source.position + source.until_edge)), events)
+        before = source.index
+        if gap.stop > source.position:
+            source.begin(gap.stop)
+        events.append(Reset(source.index - before))
+
+    def _aux(self, packet: Packet, events: list[Event]) -> None:
+        if packet.kind is Kind.DESCRIPTOR:
+            events.append(Described(packet.data))
+        elif packet.kind is Kind.MARKERS:
+            for offset, code in zip(packet.data["sample_offset"], packet.data["code"], strict=True):
+                sample = packet.sample_index + int(offset)
+                if code == MarkerCode.BLANK_START:
+                    self._blank_from = sample
+                    self._source.blank(sample, FAR)
+                elif code == MarkerCode.BLANK_END:
+                    self._source.blank(self._blank_from, sample)
+
+    def _closed(self, bins: list[Bin], events: list[Event]) -> None:
+        """Count each closed bin, let thresholds learn from it, and carry out what waited for its edge."""
+        for closed in bins:
+            length = closed.end - closed.start
+            self.counters.artefact_samples += closed.artefact
+            self.counters.settling_samples += length - closed.observed - closed.missing - closed.artefact
+            if closed.status.any():
+                railing = int(np.count_nonzero(closed.status & RAILING))
+                self.counters.railing_samples += railing * length
+            events.append(Closed(closed, self._calibration is None))
+            self._learn(closed)
+            if self._at_edge:
+                for action in self._at_edge:
+                    action()
+                self._at_edge.clear()
+
+    def _learn(self, closed: Bin) -> None:
+        if self._calibration is not None:
+            kept = np.concatenate(self._kept) if self._kept else None
+            self._kept.clear()
+            self._calibration.add(closed, kept)
+            noise = self._calibration.finish()
+            if noise is not None:
+                self._stop_calibration()
+                self._put_in_force(noise)
+                self._say_thresholds(noise, closed.end)
+        elif self._adaptation is not None:
+            noise = self._adaptation.add(closed)
+            if noise is not None:
+                self._put_in_force(noise)
+                self.notes.append(
+                    f"thresholds adapted at sample {closed.end}: median RMS {np.median(noise.rms_uv):.2f} uV"
+                )
+
+    def _put_in_force(self, noise: Noise) -> None:
+        source = self._wideband_source("thresholds")
+        source.set_thresholds(thresholds_from(self.front_end.threshold, noise), noise.rms_uv)
+        self.noise = noise
+        if self._adaptation is None and self.front_end.threshold.adapt_every_s is not None:
+            self._adaptation = Adaptation(self.front_end.threshold, self.front_end.bin_ms, noise)
+
+    def _say_thresholds(self, noise: Noise, sample_index: int) -> None:
+        source = self._wideband_source("thresholds")
+        disabled = np.flatnonzero(~np.isfinite(source.thresholds_uv))
+        self.notes.append(
+            f"calibrated at sample {sample_index} on {noise.clean_s:.1f} s: median RMS "
+            f"{np.median(noise.rms_uv):.2f} uV, {len(disabled)} channel(s) disabled {disabled.tolist()[:16]}"
+        )
+
+    def _make_source(self, dtype: np.dtype[np.int16] | np.dtype[np.float32]) -> None:
+        """Build the chain for a stream of this type; thresholds that are known come into force."""
+        old = None if self._dtype is None else self._wideband_source("thresholds")
+        source = self._wideband(dtype)
+        self._source, self._dtype = source, dtype
+        source.mask(self._masked)
+        if self._known is not None:
+            source.set_thresholds(self._known, np.full(self.stream.n_channels, np.nan, np.float32))
+        elif old is not None and not self.calibrating:
+            source.set_thresholds(old.thresholds_uv, old.rms_uv)
+        else:
+            self._start_calibration(self._calibration_s)
+
+    def _wideband(self, dtype: np.dtype[np.int16] | np.dtype[np.float32]) -> WidebandBins:
+        banks = tuple(electrode.bank for electrode in self.stream.electrodes)
+        return WidebandBins(self.front_end, self.rate, self.stream.n_channels, self.stream.uv_per_bit, dtype, banks)
+
+    def _start_calibration(self, seconds: float | None) -> None:
+        front_end = self.front_end
+        self._calibration_s = seconds
+        self._calibration = Calibration(front_end.threshold, front_end.artefact, self.rate, seconds)
+        self._adaptation = None
+        self._kept.clear()
+        source = self._wideband_source("a calibration")
+        n = self.stream.n_channels
+        source.set_thresholds(np.full(n, np.nan), np.full(n, np.nan, np.float32))
+        source.filtered = np.empty((0, 0), np.float32) if self._calibration.wants_samples else None
+
+    def _stop_calibration(self) -> None:
+        self._calibration = None
+        self._wideband_source("a calibration").filtered = None
+
+    def _wideband_source(self, what: str) -> WidebandBins:
+        if not isinstance(self._source, WidebandBins):
+            raise ConfigError(f"{what}: expected a wideband stream, got {self.stream.kind}")
+        return self._source
+
+    def _do_at_edge(self, action: Callable[[], None]) -> None:
+        if self._begun:
+            self._at_edge.append(action)
+        else:
+            action()

@@ -1,0 +1,78 @@
+"""What is known of each channel: rate, noise, threshold, status; and the rates by which an array is recognised."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.signal.binning import Bin
+
+SMOOTHING_S = 1.0
+"""Time constant of the displayed rates."""
+
+
+class ChannelReport(NamedTuple):
+    """One array `(n_channels,)` each; NaN where nothing is known.
+
+    Attributes:
+        rates_hz: Crossings per second, smoothed over about a second.
+        rms_uv: Noise.
+        thresholds_uv: Thresholds in force.
+        status: Status bits of `signal.binning`.
+    """
+
+    rates_hz: NDArray[np.float32]
+    rms_uv: NDArray[np.float32]
+    thresholds_uv: NDArray[np.float32]
+    status: NDArray[np.uint8]
+
+
+class ChannelWatch:
+    """Follows the channels of one stream bin by bin.
+
+    Args:
+        n_channels: Number of channels.
+        bin_s: Width of a bin.
+        window_s: Observed signal over which rates are measured for the comparison with training.
+    """
+
+    def __init__(self, n_channels: int, bin_s: float, window_s: float) -> None:
+        self._bin_s = bin_s
+        self._window_s = window_s
+        self._keep = np.float32(np.exp(-bin_s / SMOOTHING_S))
+        self._rates = np.zeros(n_channels, np.float32)
+        self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
+        self._unknown = np.full(n_channels, np.nan, np.float32)
+        self.restart_measuring()
+
+    def restart_measuring(self) -> None:
+        """Measure the rates of a new stream from its beginning."""
+        self._counts: NDArray[np.int64] = np.zeros(len(self._rates), np.int64)
+        self._seen_s = 0.0
+        self._measuring = True
+
+    def look(self, status: NDArray[np.uint8]) -> None:
+        """Take the status of a bin that has no counts."""
+        self._status = status
+
+    def add(self, closed: Bin) -> NDArray[np.float64] | None:
+        """Take a bin; returns rates in hertz, NaN for channels without data, once, when the window is full."""
+        self._status = closed.status
+        if not closed.observed:
+            return None
+        seen_s = self._bin_s * closed.observed_fraction
+        self._rates *= self._keep
+        self._rates += (1 - self._keep) * closed.counts / np.float32(seen_s)
+        if not self._measuring:
+            return None
+        self._counts += closed.counts
+        self._seen_s += seen_s
+        if self._seen_s < self._window_s - 1e-9:
+            return None
+        self._measuring = False
+        return np.where(closed.status == 0, self._counts / self._seen_s, np.nan)
+
+    def report(self, thresholds_uv: NDArray[np.float64] | None, rms_uv: NDArray[np.float32] | None) -> ChannelReport:
+        """Put everything together."""
+        thresholds = self._unknown if thresholds_uv is None else thresholds_uv.astype(np.float32)
+        return ChannelReport(self._rates, self._unknown if rms_uv is None else rms_uv, thresholds, self._status)

@@ -1,0 +1,128 @@
+"""From a closed bin to a decoded velocity: features, missing data, history, decoder, output stage.
+
+What a decoder sees of a bin is decided here and nowhere else: counts over the observed fraction where at least half
+of the bin was observed, the training mean otherwise; and the training mean for every channel without data.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.decoders.contract import Decoder
+from cortexwire.decoders.manifest import FeatureKind
+from cortexwire.pipeline.output_stage import OutputStage
+from cortexwire.signal.binning import Bin
+from cortexwire.types import Features, Velocity
+from cortexwire.wire import OutFlag, Validity
+
+ENOUGH: Final = 0.5
+"""Observed fraction of a bin from which its counts say something."""
+
+
+class Decoded(NamedTuple):
+    """What became of one bin.
+
+    Attributes:
+        velocity: After the output stage, `(2,)`; the raw one where the output stage had to refuse it.
+        tensors: Every output of the decoder but the velocity, by name.
+        validity: How much of the bin was observed.
+        flags: What has to be said about it.
+        usable: Whether it may be a command.
+    """
+
+    velocity: Velocity
+    tensors: dict[str, NDArray[Any]]
+    validity: Validity
+    flags: OutFlag
+    usable: bool
+
+
+def validity_of(closed: Bin) -> Validity:
+    """Valid: every sample observed; partial: at least half of them; stale: less."""
+    if closed.observed == closed.end - closed.start:
+        return Validity.VALID
+    return Validity.PARTIAL if closed.observed_fraction >= ENOUGH else Validity.STALE
+
+
+def decoder_features(closed: Bin, content: tuple[FeatureKind, ...], mean: Features) -> Features:
+    """The feature vector of a bin, `(n_features,)`.
+
+    Args:
+        closed: The bin.
+        content: Kinds of feature, concatenated in this order.
+        mean: What a channel without data enters at, `(n_features,)`.
+    """
+    if closed.observed_fraction < ENOUGH:
+        return mean.copy()
+    parts = []
+    for kind in content:
+        if kind == "counts":
+            counts = closed.counts.astype(np.float32)
+            whole = closed.observed == closed.end - closed.start
+            parts.append(counts if whole else counts / np.float32(closed.observed_fraction))
+        else:
+            assert closed.power is not None
+            parts.append(closed.power)
+    features = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if closed.status.any():
+        without = np.tile(closed.status != 0, len(content))
+        features = np.where(without, mean, features)
+    return features
+
+
+class DecodeStage:
+    """Decodes bins in order.
+
+    Args:
+        decoder: The executor of a bundle.
+        output: The output stage.
+    """
+
+    def __init__(self, decoder: Decoder, output: OutputStage) -> None:
+        manifest = decoder.bundle.manifest
+        self.decoder = decoder
+        self.output = output
+        self._content = manifest.features.content
+        self._velocity = manifest.velocity.name
+        self._memory = manifest.memory_bins
+        self._warm_up = manifest.warm_up_bins
+        self._warming = 0
+        self._tainted = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past: nothing is used until the decoder has warmed up."""
+        self.decoder.reset()
+        self.output.reset()
+        self._warming = self._warm_up
+        self._tainted = 0
+
+    def step(self, closed: Bin) -> Decoded:
+        """Decode one bin."""
+        validity = validity_of(closed)
+        flags = OutFlag(0)
+        if self._tainted:
+            flags |= OutFlag.HISTORY
+            self._tainted -= 1
+        if validity is not Validity.VALID:
+            self._tainted = self._memory - 1
+        if closed.artefact:
+            flags |= OutFlag.ARTEFACT
+        if closed.status.any():
+            flags |= OutFlag.CHANNELS
+        results = self.decoder.step(decoder_features(closed, self._content, self.decoder.feature_mean))
+        raw = results.pop(self._velocity)
+        processed = self.output.process(raw)
+        if processed.limited:
+            flags |= OutFlag.LIMITED
+        if processed.nonfinite:
+            flags |= OutFlag.NONFINITE
+        if validity is Validity.STALE:
+            flags |= OutFlag.UNOBSERVED
+        if self._warming:
+            flags |= OutFlag.WARMING
+            self._warming -= 1
+        unusable = OutFlag.NONFINITE | OutFlag.UNOBSERVED | OutFlag.WARMING
+        velocity = raw if processed.velocity is None else processed.velocity
+        return Decoded(velocity, results, validity, flags, not flags & unusable)

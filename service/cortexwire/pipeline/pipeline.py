@@ -1,0 +1,401 @@
+"""The engine's logic as one pure object: packets, ticks and commands go in, outputs come out.
+
+It has no socket, no clock and no thread. The live engine, the offline decoder, training and the tests feed the same
+object, which is why live equals offline. Times that are given to it are written on outputs and decide one thing
+only: at ticks, which bins get a safe output because their deadline has passed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cortexwire.decoders.bundle import Bundle
+from cortexwire.decoders.contract import Decoder
+from cortexwire.decoders.overlay import Overlay
+from cortexwire.errors import BundleError, ConfigError
+from cortexwire.pipeline import commands
+from cortexwire.pipeline.bin_stage import BinStage, Closed, Described, Ended, Event, Reset, Started
+from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
+from cortexwire.pipeline.counters import Counters
+from cortexwire.pipeline.deadlines import Deadlines
+from cortexwire.pipeline.decode_stage import DecodeStage, validity_of
+from cortexwire.pipeline.identity import Identity
+from cortexwire.pipeline.output_stage import OutputStage
+from cortexwire.pipeline.safety import SafeOutput
+from cortexwire.pipeline.settings import PipelineSettings
+from cortexwire.signal.binning import Bin
+from cortexwire.signal.settings import FrontEndSettings
+from cortexwire.types import Rate
+from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, Times, Validity
+
+EXECUTORS: Final = {"onnx": Executor.ONNX, "incremental": Executor.INCREMENTAL}
+MAX_NOTES: Final = 1000
+"""Notes kept for whoever drains them; the oldest go first."""
+
+
+def front_end_of(bundle: Bundle, overrides: dict[str, Any] | None = None) -> FrontEndSettings:
+    """The bundle's signal chain, with an operator's changes laid over it.
+
+    Raises:
+        BundleError: The bundle's front end, or what the changes make of it, is not a valid chain.
+    """
+    try:
+        return FrontEndSettings.model_validate(_merged(bundle.manifest.front_end, overrides or {}))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"front_end.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()
+        )
+        raise BundleError(f"{bundle.path}: {faults}") from error
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
+
+
+class Pipeline:
+    """Decodes one source.
+
+    Args:
+        settings: Everything around the bundle.
+        decoder: The executor of the bundle.
+        armed: Whether decoded bins are commands from the start (where nothing blocks it).
+        thresholds_uv: Thresholds of a file; they go before the bundle's.
+        front_end: Changes of the bundle's signal chain.
+        now_ns: Reads the clock for the time stamps of the stages; None leaves them out. It decides nothing.
+        load_overlay: Finds the overlay that a command names.
+
+    Raises:
+        BundleError: The bundle's front end is not valid.
+        ConfigError: Settings do not fit the stream that the bundle is for.
+    """
+
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        decoder: Decoder,
+        *,
+        armed: bool = False,
+        thresholds_uv: tuple[float, ...] | None = None,
+        front_end: dict[str, Any] | None = None,
+        now_ns: Callable[[], int] | None = None,
+        load_overlay: Callable[[commands.ApplyOverlay], Overlay] | None = None,
+    ) -> None:
+        bundle = decoder.bundle
+        manifest = bundle.manifest
+        stream = manifest.stream
+        chain = front_end_of(bundle, front_end)
+        if chain.bin_ms != stream.bin_ms or chain.features != manifest.features.content:
+            raise BundleError(
+                f"{bundle.path}: expected {stream.bin_ms} ms bins of {list(manifest.features.content)}, "
+                f"the front end makes {chain.bin_ms} ms bins of {list(chain.features)}"
+            )
+        if stream.kind != "wideband" and chain.features != ("counts",):
+            raise BundleError(f"{bundle.path}: a stream of {stream.kind} has counts only, got {chain.features}")
+        self.counters = Counters()
+        self.bins = BinStage(stream, chain, settings.intake, thresholds_uv, self.counters)
+        self.identity = Identity(settings.identity, stream.electrodes, manifest.training.channel_rates_hz)
+        self._rate = Rate(stream.rate_num, stream.rate_den)
+        self._decode = DecodeStage(decoder, OutputStage(settings.output, stream.bin_ms / 1000))
+        self._decoder = decoder
+        self._bundle_hash = bundle.hash
+        self._executor = EXECUTORS[decoder.executor]
+        self._deadlines = Deadlines(settings.deadline, self.bins.clock, self._rate, settings.intake.reset_after_ms)
+        self._safe = SafeOutput(settings.safety, self._rate)
+        self._watch = ChannelWatch(stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s)
+        self._armed = armed
+        self._now = now_ns
+        self._load_overlay = load_overlay
+        self._epoch = 0
+        self._incarnation = 0
+        self._state = "waiting"
+        self._received_ns: int | None = None
+        self._binned_ns = 0
+        self._notes: list[str] = []
+        self._last_fault = ""
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that the bundle expects."""
+        return self.bins.stream.n_channels
+
+    @property
+    def rate(self) -> Rate | None:
+        """Sample rate that the bundle expects."""
+        return self._rate
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When the next deadline passes, on the clock of the times given; None where none is set."""
+        return self._deadlines.next_due_ns(self.bins.next_bin)
+
+    @property
+    def armed(self) -> bool:
+        """Whether commands are given now: armed, and nothing blocks it."""
+        return self._armed and not self.identity.blocks_arming
+
+    @property
+    def state(self) -> str:
+        """One of waiting, calibrating, running, refused, ended."""
+        if self._state != "running":
+            return self._state
+        if self.identity.refused:
+            return "refused"
+        return "calibrating" if self.bins.calibrating else "running"
+
+    def warm_up(self) -> None:
+        """Compile the front end and run the decoder on throw-away data."""
+        self.bins.warm_up()
+        self._decoder.warm_up()
+
+    def packet(self, frame: bytes | memoryview, received_ns: int | None = None) -> list[Output]:
+        """Take one frame, whatever it holds.
+
+        Args:
+            frame: The message as it came.
+            received_ns: When it came, on the clock that ticks use; None in a recording, which has no deadlines.
+
+        Returns:
+            The outputs that it brings about, in order.
+        """
+        before = self.bins.intake.position
+        self._received_ns = received_ns
+        outputs = self._handle(self.bins.packet(frame))
+        position = self.bins.intake.position
+        if position is not None and position != before:
+            self._deadlines.observe(position, received_ns)
+            packet = self.bins.last_packet
+            if packet is not None:
+                self.identity.announced(packet.descriptor_hash)
+        return outputs
+
+    def finish(self) -> list[Output]:
+        """The input is over: use what was held back to wait for missing packets."""
+        return self._handle(self.bins.flush())
+
+    def tick(self, now_ns: int) -> list[Output]:
+        """Take the time: bins whose deadline has passed get a safe output."""
+        outputs = []
+        for index in self._deadlines.bins_due(now_ns, self.bins.next_bin):
+            end = self.bins.clock.start(index + 1)
+            outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None))
+        return outputs
+
+    def command(self, command: commands.Command) -> tuple[int, str | None, list[Output]]:
+        """Take a command.
+
+        Returns:
+            The first bin that it acts on, why it was turned down (or None), and outputs.
+        """
+        try:
+            return self._carry_out(command), None, []
+        except (ConfigError, BundleError) as error:
+            return self.bins.next_bin, str(error), []
+
+    def channel_report(self) -> ChannelReport:
+        """Rates, noise, thresholds and status of every channel."""
+        thresholds, noise = self.bins.thresholds_uv, self.bins.noise
+        return self._watch.report(thresholds, None if noise is None else noise.rms_uv)
+
+    def drain_notes(self) -> list[str]:
+        """What is worth saying since the last call; faults of packets only in their newest form."""
+        notes = self._notes + self.bins.notes
+        fault = self.bins.intake.last_fault
+        if fault != self._last_fault:
+            self._last_fault = fault
+            notes.append(fault)
+        self._notes, self.bins.notes = [], []
+        return notes[-MAX_NOTES:]
+
+    def _carry_out(self, command: commands.Command) -> int:
+        here = self.bins.next_bin
+        match command:
+            case commands.Arm():
+                if self.identity.blocks_arming:
+                    raise ConfigError(f"not armed: {self.identity.why}")
+                self._armed = True
+            case commands.Disarm():
+                self._armed = False
+            case commands.Neutral(on=on):
+                self._safe.stop(on)
+            case commands.SetGain(gain=gain):
+                self._decode.output.set_gain(gain)
+            case commands.SetOffset(offset=offset):
+                self._decode.output.set_offset(offset)
+            case commands.SetThresholds(thresholds_uv=thresholds):
+                self.bins.set_thresholds(thresholds)
+                return here + 1
+            case commands.Recalibrate(seconds=seconds):
+                self.bins.recalibrate(seconds)
+                return here + 1
+            case commands.Mask(channels=channels, masked=masked):
+                self.bins.mask(channels, masked)
+                return here + 1
+            case commands.ApplyOverlay():
+                if self._load_overlay is None:
+                    raise ConfigError("overlay: expected a pipeline that can load overlays")
+                self._decoder.apply(self._load_overlay(command))
+            case commands.RollbackOverlay():
+                self._decoder.rollback()
+            case commands.ConfirmIdentity():
+                self.identity.confirm()
+            case commands.Mark(code=code, value=value):
+                self._notes.append(f"mark {code} at bin {here}: {value}")
+        return here
+
+    def _handle(self, events: list[Event]) -> list[Output]:
+        outputs: list[Output] = []
+        for event in events:
+            match event:
+                case Closed(bin=closed, calibrated=calibrated):
+                    self._bin(closed, calibrated, outputs)
+                case Started(epoch=epoch, incarnation=incarnation):
+                    self._start(epoch, incarnation)
+                case Reset(skipped=skipped):
+                    self.counters.skipped_bins += skipped
+                    self._reset()
+                case Ended():
+                    outputs.append(self._end())
+                case Described(descriptor=descriptor):
+                    refused = self.identity.refused
+                    self.identity.descriptor(descriptor)
+                    if self.identity.refused and not refused:
+                        self._notes.append(f"stream refused: {self.identity.why}")
+        return outputs
+
+    def _start(self, epoch: int, incarnation: int) -> None:
+        if epoch != self._epoch:
+            self.identity.reset()
+            self._watch.restart_measuring()
+        self._epoch, self._incarnation = epoch, incarnation
+        self._state = "running"
+        self._safe.reset()
+        self._deadlines.reset()
+        self._decode.reset()
+
+    def _reset(self) -> None:
+        self.counters.resets += 1
+        self._decode.reset()
+
+    def _end(self) -> Output:
+        self._deadlines.reset()
+        self._safe.reset()
+        self._state = "ended"
+        index = max(self.bins.next_bin, 0)
+        end = self.bins.clock.start(index + 1)
+        return self._safe_output(index, end, OutFlag.ENDED, Validity.STALE, None)
+
+    def _bin(self, closed: Bin, calibrated: bool, outputs: list[Output]) -> None:
+        late = self._deadlines.is_late(closed.index)
+        validity = validity_of(closed)
+        if self._now is not None:
+            self._binned_ns = self._now()
+        if not calibrated or self.identity.refused:
+            self._watch.look(closed.status)
+            reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
+            if not late:
+                outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
+            return
+        self._count(validity)
+        rates = self._watch.add(closed)
+        if rates is not None:
+            self.identity.rates(rates)
+        decoded = self._decode.step(closed)
+        if decoded.flags & OutFlag.NONFINITE:
+            self.counters.nonfinite_bins += 1
+        flags = decoded.flags
+        if late:
+            flags |= OutFlag.LATE
+            self.counters.late_bins += 1
+        usable = decoded.usable and not self._safe.stopped
+        tensors: dict[str, NDArray[Any]] = {"velocity": decoded.velocity, "counts": closed.counts}
+        if closed.power is not None and "band_power" in self.bins.front_end.features:
+            tensors["band_power"] = closed.power
+        self.counters.decoded_bins += 1
+        outputs.append(
+            self._output(
+                OutKind.DECODED, closed.index, closed.end, flags, validity, closed, tensors | decoded.tensors,
+                usable and not late,
+            )
+        )  # fmt: skip
+        if late:
+            return
+        if usable:
+            self._safe.good(decoded.velocity, closed.end)
+        else:
+            reason = decoded.flags & (OutFlag.NONFINITE | OutFlag.UNOBSERVED | OutFlag.WARMING)
+            outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
+
+    def _count(self, validity: Validity) -> None:
+        if validity is Validity.PARTIAL:
+            self.counters.partial_bins += 1
+        elif validity is Validity.STALE:
+            self.counters.stale_bins += 1
+
+    def _safe_output(self, index: int, end: int, reason: OutFlag, validity: Validity, closed: Bin | None) -> Output:
+        command = self._safe.at(end)
+        flags = reason | (OutFlag.NEUTRAL if command.neutral else OutFlag(0))
+        self.counters.safe_bins += 1
+        tensors: dict[str, NDArray[Any]] = {"velocity": command.velocity}
+        return self._output(OutKind.SAFE, index, end, flags, validity, closed, tensors, True)
+
+    def _output(
+        self,
+        kind: OutKind,
+        index: int,
+        end: int,
+        flags: OutFlag,
+        validity: Validity,
+        closed: Bin | None,
+        tensors: dict[str, NDArray[Any]],
+        command: bool,
+    ) -> Output:
+        if self.armed:
+            flags |= OutFlag.ARMED
+            if command:
+                flags |= OutFlag.COMMAND
+        elif self._armed:
+            flags |= OutFlag.BLOCKED
+        times, clocks = self._stamps(closed is not None)
+        return Output(
+            kind,
+            self._epoch,
+            index,
+            end,
+            validity,
+            flags,
+            float(np.float32(self._safe.valid_for_ms)),
+            0.0 if closed is None else closed.observed_fraction,
+            0,
+            self._executor if kind is OutKind.DECODED else Executor.NONE,
+            self._bundle_hash,
+            0 if self._decoder.overlay is None else self._decoder.overlay.hash,
+            self._incarnation,
+            0 if closed is None else closed.missing,
+            times,
+            clocks,
+            tensors,
+        )
+
+    def _stamps(self, of_packet: bool) -> tuple[Times, Clocks]:
+        """Times of the packet that closed the bin, and of the stages; none for an output that a tick made."""
+        packet = self.bins.last_packet
+        if not of_packet or packet is None:
+            return Times(), Clocks()
+        live = self._now is not None and self._received_ns is not None
+        host = Clock.MONOTONIC if live else Clock.NONE
+        times = Times(
+            packet.acquired_ns,
+            packet.sent_ns,
+            self._received_ns or 0,
+            self._binned_ns if live else 0,
+            self._now() if live and self._now is not None else 0,
+        )
+        return times, Clocks(packet.acquired_clock, packet.sent_clock, host, host, host)

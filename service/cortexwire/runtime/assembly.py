@@ -1,0 +1,152 @@
+"""Assembly: from a configuration to a pipeline with its decoder, the same for the live engine and offline.
+
+A thresholds file is a JSON object `{"thresholds_uv": [-52.5, null, ...]}`, one entry per channel, in microvolts;
+null disables the channel.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from cortexwire.config import EngineConfig
+from cortexwire.decoders import Bundle, OnnxDecoder, Overlay, load_bundle, load_overlay
+from cortexwire.errors import BundleError, ConfigError, CortexwireError, StartupError
+from cortexwire.pipeline.commands import ApplyOverlay, Command
+from cortexwire.pipeline.pipeline import Pipeline
+
+MOST_SHELVED = 4
+"""Overlays kept for commands that may still come; the oldest go first."""
+
+T = TypeVar("T")
+
+
+class _ThresholdsFile(msgspec.Struct, forbid_unknown_fields=True):
+    thresholds_uv: list[float | None]
+
+
+class OverlayShelf:
+    """Overlays that commands name, loaded by whoever has time and taken by the pipeline when it has none.
+
+    Args:
+        bundle: The bundle to which they must belong.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._shelf: dict[str, Overlay] = {}
+
+    def prepare(self, command: Command) -> None:
+        """Load the overlay of a command that applies one; other commands need nothing.
+
+        Raises:
+            BundleError: The file is missing, damaged, of another bundle, or has another hash.
+        """
+        if isinstance(command, ApplyOverlay):
+            self._shelf[command.hash] = self._load(command)
+            while len(self._shelf) > MOST_SHELVED:
+                del self._shelf[next(iter(self._shelf))]
+
+    def take(self, command: ApplyOverlay) -> Overlay:
+        """Return the overlay of a command; one that was not prepared is loaded now.
+
+        Raises:
+            BundleError: As `prepare`.
+        """
+        return self._shelf.pop(command.hash, None) or self._load(command)
+
+    def _load(self, command: ApplyOverlay) -> Overlay:
+        overlay = load_overlay(command.path, self._bundle)
+        if f"{overlay.hash:016x}" != command.hash:
+            raise BundleError(f"{command.path}: expected hash {command.hash}, got {overlay.hash:016x}")
+        return overlay
+
+
+class Assembled(NamedTuple):
+    """A pipeline, and what has to be called with a command before it may have it."""
+
+    pipeline: Pipeline
+    prepare: Callable[[Command], None]
+
+
+class Problems:
+    """Collects what goes wrong while several things are tried.
+
+    Attributes:
+        found: One sentence each.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def attempt(self, make: Callable[[], T]) -> T | None:
+        """Return what `make` makes; None, with its problems noted, where it raises a `CortexwireError`."""
+        try:
+            return make()
+        except StartupError as error:
+            self.found += error.problems
+        except CortexwireError as error:
+            self.found.append(str(error))
+        return None
+
+
+def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
+    """Load bundle, overlay and thresholds, and make the decoder and its pipeline.
+
+    Args:
+        config: The configuration.
+        live: Whether stages are stamped with the time; offline they are not.
+
+    Raises:
+        StartupError: With all that is wrong.
+    """
+    problems = Problems()
+    bundle = problems.attempt(lambda: _bundle(config.bundle))
+    thresholds = overlay = decoder = None
+    if (file := config.thresholds) is not None:
+        thresholds = problems.attempt(lambda: read_thresholds(file))
+    if bundle is not None and (path := config.overlay) is not None:
+        overlay = problems.attempt(lambda: load_overlay(path, bundle))
+    if bundle is not None:
+        decoder = problems.attempt(lambda: OnnxDecoder(bundle, config.provider, overlay))
+    if bundle is None or decoder is None or problems.found:
+        raise StartupError(problems.found)
+    shelf = OverlayShelf(bundle)
+    pipeline = problems.attempt(
+        lambda: Pipeline(
+            config.pipeline,
+            decoder,
+            armed=config.armed,
+            thresholds_uv=thresholds,
+            front_end=config.front_end,
+            now_ns=time.monotonic_ns if live else None,
+            load_overlay=shelf.take,
+        )
+    )
+    if pipeline is None:
+        raise StartupError(problems.found)
+    return Assembled(pipeline, shelf.prepare)
+
+
+def _bundle(path: Path | None) -> Bundle:
+    if path is None:
+        raise ConfigError("bundle: expected the folder of a model bundle, got none")
+    return load_bundle(path)
+
+
+def read_thresholds(path: Path) -> tuple[float, ...]:
+    """Read a thresholds file; channels without a threshold are NaN.
+
+    Raises:
+        ConfigError: It cannot be read, or is no thresholds file.
+    """
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=_ThresholdsFile)
+    except OSError as error:
+        raise ConfigError(f"thresholds: cannot read {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f'thresholds: expected {{"thresholds_uv": [...]}} in {path}: {error}') from error
+    return tuple(math.nan if value is None else value for value in content.thresholds_uv)

@@ -1,0 +1,295 @@
+"""Control: commands from other processes, taken by a thread of its own and handed to the hot loop one by one.
+
+A request is one JSON object: a command of `cortexwire.pipeline.commands`, or `{"command": "state"}`, which is
+answered from the telemetry map and never reaches the hot loop. The reply is one JSON object too: `{"bin":
+1234}` with the bin at which the command took effect, `{"problem": "..."}`, or `{"state": {...}}`. The hot
+loop looks into a queue between two packets, which costs nothing when it is empty, and waits for nobody; a
+command that it has not taken in time is withdrawn, so what was answered with a timeout never takes effect
+later.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import structlog
+import zmq
+
+from cortexwire.errors import ConfigError, CortexwireError
+from cortexwire.pipeline.commands import Command, decode_command, encode_command
+from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
+
+STATE_REQUEST = b'{"command":"state"}'
+"""The request that only reads."""
+MOST_WAITING = 32
+"""Commands that may wait for the hot loop; more are turned away."""
+
+_LONGEST_REQUEST_BYTES = 4 * 1024 * 1024
+_IDLE_POLL_MS = 50
+_BUSY_POLL_MS = 2
+_LAST_REPLY_MS = 500
+
+
+class ControlReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer to one request; `problem` is None when it was carried out.
+
+    Attributes:
+        bin: The bin from which on a command took effect.
+        problem: Why it was not carried out.
+        state: What `describe_state` gives, for a state request.
+    """
+
+    bin: int | None = None
+    problem: str | None = None
+    state: dict[str, Any] | None = None
+
+
+class PendingCommand:
+    """A command on its way to the hot loop and its answer on the way back.
+
+    Attributes:
+        command: The command.
+        payload: Its canonical JSON, for the log.
+    """
+
+    __slots__ = ("_claim", "command", "deadline_ns", "payload", "reply")
+
+    def __init__(self, command: Command, deadline_ns: int) -> None:
+        self.command = command
+        self.payload = encode_command(command)
+        self.deadline_ns = deadline_ns
+        self.reply: ControlReply | None = None
+        self._claim = threading.Lock()
+
+    def claim(self) -> bool:
+        """Take the command, or withdraw it: whoever comes first gets True, the other False. Never waits."""
+        return self._claim.acquire(blocking=False)
+
+    def answer(self, bin_index: int, problem: str | None) -> None:
+        """Say when it took effect, or why it did not."""
+        self.reply = ControlReply(problem=problem) if problem is not None else ControlReply(bin=bin_index)
+
+
+class ControlServer:
+    """The engine's side: binds at once, serves between `start` and `close`.
+
+    Args:
+        endpoint: Where to listen.
+        telemetry: The map from which state requests are answered.
+        prepare: Loads in the control thread what a command needs (an overlay's file), so that the hot loop
+            does not; it raises a `CortexwireError` to turn the command down.
+        timeout_s: How long a command may wait for the hot loop.
+
+    Raises:
+        ConfigError: The endpoint cannot be bound.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        telemetry: Path,
+        prepare: Callable[[Command], None] | None = None,
+        timeout_s: float = 2.0,
+    ) -> None:
+        self._telemetry = telemetry
+        self._prepare = prepare
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._queue: deque[PendingCommand] = deque()
+        self._waiting: list[tuple[list[bytes], PendingCommand]] = []
+        self._reader: TelemetryReader | None = None
+        self._stop = threading.Event()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, _LAST_REPLY_MS)
+        self._socket.set(zmq.MAXMSGSIZE, _LONGEST_REQUEST_BYTES)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy()
+            raise ConfigError(f"control: cannot bind {endpoint}: {error.strerror}") from error
+        self.endpoint = endpoint
+        self._thread = threading.Thread(target=self._serve, name="cortexwire-control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def take(self) -> PendingCommand | None:
+        """Give the hot loop the next command that nobody has withdrawn."""
+        queue = self._queue
+        while queue:
+            pending = queue.popleft()
+            if pending.claim():
+                return pending
+        return None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a command waits for its answer."""
+        return bool(self._waiting)
+
+    def close(self) -> None:
+        """Answer what is still waiting, end the thread and close the socket."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._reader is not None:
+            self._reader.close()
+        self._context.destroy()
+
+    def _serve(self) -> None:
+        log = structlog.get_logger("cortexwire.control")
+        while not self._stop.is_set():
+            try:
+                if self._socket.poll(_BUSY_POLL_MS if self._waiting else _IDLE_POLL_MS):
+                    self._take_request(self._socket.recv_multipart())
+                self._send_answers()
+            # The thread outlives whatever one request does to it: without it nobody could disarm the engine.
+            except Exception:
+                log.exception("control request failed")
+        self._withdraw_all()
+
+    def _take_request(self, frames: list[bytes]) -> None:
+        *route, request = frames
+        try:
+            reply = self._consider(route, request)
+        except CortexwireError as error:
+            reply = ControlReply(problem=str(error))
+        except Exception as error:
+            reply = ControlReply(problem=f"request failed: {type(error).__name__}: {error}")
+        if reply is not None:
+            self._reply(route, reply)
+
+    def _consider(self, route: list[bytes], request: bytes) -> ControlReply | None:
+        """Answer at once, or put a command into the queue and return None."""
+        if _is_state_request(request):
+            if self._reader is None:
+                self._reader = TelemetryReader(self._telemetry)
+            return ControlReply(state=describe_state(self._reader.read()))
+        command = decode_command(request)
+        if len(self._waiting) >= MOST_WAITING:
+            return ControlReply(problem=f"busy: {MOST_WAITING} commands are waiting already")
+        if self._prepare is not None:
+            self._prepare(command)
+        pending = PendingCommand(command, time.monotonic_ns() + self._timeout_ns)
+        self._waiting.append((route, pending))
+        self._queue.append(pending)
+        return None
+
+    def _send_answers(self) -> None:
+        now = time.monotonic_ns()
+        still: list[tuple[list[bytes], PendingCommand]] = []
+        for route, pending in self._waiting:
+            if pending.reply is not None:
+                self._reply(route, pending.reply)
+            elif now > pending.deadline_ns and pending.claim():
+                waited = self._timeout_ns / 1e9
+                self._reply(route, ControlReply(problem=f"withdrawn: the engine did not take it in {waited:g} s"))
+            else:
+                still.append((route, pending))
+        self._waiting = still
+
+    def _withdraw_all(self) -> None:
+        for route, pending in self._waiting:
+            withdrawn = ControlReply(problem="the engine stopped before it answered")
+            self._reply(route, pending.reply or withdrawn)
+
+    def _reply(self, route: list[bytes], reply: ControlReply) -> None:
+        self._socket.send_multipart([*route, msgspec.json.encode(reply)], zmq.NOBLOCK)
+
+
+def _is_state_request(request: bytes) -> bool:
+    try:
+        return bool(msgspec.json.decode(request) == {"command": "state"})
+    except msgspec.MsgspecError:
+        return False
+
+
+def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
+    """Turn a telemetry snapshot into plain JSON values; hashes and the epoch are 16 hexadecimal digits."""
+    status = snapshot.status
+    return {
+        "pid": snapshot.pid,
+        "writer": snapshot.writer,
+        "started_realtime_ns": snapshot.started_realtime_ns,
+        "heartbeat_age_ms": snapshot.age_ns / 1e6,
+        "state": status.state,
+        "armed": status.armed,
+        "epoch": f"{status.epoch:016x}",
+        "restart": status.restart,
+        "bin": status.bin,
+        "sample_index": status.sample_index,
+        "rate": list(status.rate),
+        "bundle_hash": f"{status.bundle_hash:016x}",
+        "overlay_hash": f"{status.overlay_hash:016x}",
+        "velocity": list(status.velocity),
+        "faults": status.faults,
+        "last_fault": status.last_fault,
+        "counters": snapshot.counters,
+        "latency": {name: histogram.summary()._asdict() for name, histogram in snapshot.latency.items()},
+        "channels": {
+            "rate_hz": status.rate_hz.tolist(),
+            "rms_uv": status.rms_uv.tolist(),
+            "threshold_uv": status.threshold_uv.tolist(),
+            "status": status.status.tolist(),
+        },
+    }
+
+
+class ControlClient:
+    """An operator's side, for one thread; a request that is not answered is given up.
+
+    Args:
+        endpoint: Where the engine listens (`RunDir.control_endpoint`).
+        timeout_s: How long to wait for an answer.
+    """
+
+    def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket = self._connect()
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.REQ)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RCVTIMEO, int(self._timeout_s * 1000))
+        socket.connect(self.endpoint)
+        return socket
+
+    def send(self, command: Command | Mapping[str, Any]) -> ControlReply:
+        """Send a command, given as such or as its JSON object, and return the engine's answer."""
+        payload = msgspec.json.encode(command) if isinstance(command, Mapping) else encode_command(command)
+        return self._ask(payload)
+
+    def state(self) -> ControlReply:
+        """Ask for the engine's state."""
+        return self._ask(STATE_REQUEST)
+
+    def _ask(self, payload: bytes) -> ControlReply:
+        self._socket.send(payload)
+        try:
+            answer = self._socket.recv()
+        except zmq.Again:
+            # A REQ socket that was not answered can send nothing more.
+            self._socket.close()
+            self._socket = self._connect()
+            return ControlReply(problem=f"no answer within {self._timeout_s:g} s from {self.endpoint}")
+        return msgspec.json.decode(answer, type=ControlReply)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._context.destroy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,276 @@
+"""The hot loop: the order in which frames, ticks and commands reach the pipeline, and outputs leave it.
+
+The clock is read once per frame and decides nothing: a tick that is due comes before the frame, a command
+between two frames. What the pipeline takes is put into the tap before it is taken, and each output after it
+was sent, so a log of the tap replays to the same bytes, and names the frame on which an engine fell. The loop
+writes no log and waits for nothing but the next frame.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cortexwire.pipeline.commands import Command
+from cortexwire.pipeline.counters import Counters
+from cortexwire.runtime.control import ControlServer, PendingCommand
+from cortexwire.runtime.faultlog import FaultLog
+from cortexwire.runtime.ingest import Ingest
+from cortexwire.runtime.publisher import Publisher
+from cortexwire.runtime.tap import TapWriter
+from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
+from cortexwire.types import Rate
+from cortexwire.wire import Clock, OutKind, Output, RecordKind, encode_output
+
+HEARTBEAT_NS = 100_000_000
+"""Telemetry is written at least this often, data or none."""
+LOOP_COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_refused")
+"""Counters of the loop itself; in the telemetry they come before the pipeline's."""
+
+_LONGEST_WAIT_MS = 20
+_MS = 1_000_000
+
+
+class ChannelReport(Protocol):
+    """What the pipeline says of its channels, each array `(n_channels,)`."""
+
+    @property
+    def rates_hz(self) -> NDArray[np.float32]:
+        """Crossings per second."""
+
+    @property
+    def rms_uv(self) -> NDArray[np.float32]:
+        """RMS, in microvolts."""
+
+    @property
+    def thresholds_uv(self) -> NDArray[np.float32]:
+        """Thresholds, in microvolts."""
+
+    @property
+    def status(self) -> NDArray[np.uint8]:
+        """Flags."""
+
+
+class PipelineLike(Protocol):
+    """What the loop needs of a pipeline."""
+
+    counters: Counters
+
+    @property
+    def armed(self) -> bool:
+        """Whether outputs may be commands now."""
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When a tick is due, CLOCK_MONOTONIC; None for never."""
+
+    @property
+    def state(self) -> str:
+        """One of `cortexwire.runtime.telemetry.STATES`."""
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that the bundle expects."""
+
+    @property
+    def rate(self) -> Rate | None:
+        """Sample rate of the stream, once known."""
+
+    def packet(self, frame: bytes, received_ns: int) -> Sequence[Output]:
+        """Take one frame, whatever it holds."""
+
+    def tick(self, now_ns: int) -> Sequence[Output]:
+        """Take the time."""
+
+    def command(self, command: Command) -> tuple[int, str | None, Sequence[Output]]:
+        """Take a command; return the bin at which it takes effect, a problem or None, and outputs."""
+
+    def channel_report(self) -> ChannelReport:
+        """Describe the channels."""
+
+    def drain_notes(self) -> Sequence[str]:
+        """Hand over what is worth saying since the last call."""
+
+    def warm_up(self) -> None:
+        """Compile and run everything once."""
+
+
+@dataclass
+class LoopParts:
+    """What a loop moves data between; `same_host` says that senders stamp with this host's clock."""
+
+    pipeline: PipelineLike
+    ingest: Ingest
+    publisher: Publisher
+    telemetry: TelemetryWriter
+    tap: TapWriter | None
+    control: ControlServer
+    faults: FaultLog
+    same_host: bool
+
+
+class HotLoop:
+    """One run of the loop.
+
+    Attributes:
+        bins: Decoded outputs published.
+        frames: Messages received, whatever they held.
+
+    Args:
+        parts: What it moves data between.
+    """
+
+    def __init__(self, parts: LoopParts) -> None:
+        self.frames = self.ticks = self.commands = self.bins = 0
+        self._parts = parts
+        self._pipeline = parts.pipeline
+        self._publisher = parts.publisher
+        self._status = EngineStatus()
+        self._told_ns = 0
+        histograms = parts.telemetry.histograms
+        self._binned = histograms["received_to_binned"]
+        self._decoded = histograms["binned_to_decoded"]
+        self._published = histograms["decoded_to_published"]
+        self._end_to_end = histograms["sent_to_published"]
+
+    def run(self, stop: threading.Event) -> None:
+        """Move data until `stop` is set; then nothing more is published."""
+        pipeline, receive, control = self._pipeline, self._parts.ingest.receive, self._parts.control
+        clock, stopped = time.monotonic_ns, stop.is_set
+        now = clock()
+        while not stopped():
+            frame = receive(self._wait_ms(now))
+            now = clock()
+            due = pipeline.next_due_ns
+            if due is not None and now >= due:
+                self._tick(now)
+            if frame is not None:
+                self.frames += 1
+                self._record(RecordKind.PACKET, now, frame)
+                outputs = pipeline.packet(frame, now)
+                if outputs:
+                    self._emit(outputs)
+            while (pending := control.take()) is not None:
+                self._command(pending)
+            if now - self._told_ns >= HEARTBEAT_NS:
+                self._tell()
+
+    def _wait_ms(self, now: int) -> int:
+        due = self._pipeline.next_due_ns
+        if due is None:
+            return _LONGEST_WAIT_MS
+        # Rounded up: rounded down it would spin through the last millisecond before each deadline.
+        return min(max(0, -((now - due) // _MS)), _LONGEST_WAIT_MS)
+
+    def _tick(self, now: int) -> None:
+        self.ticks += 1
+        self._record(RecordKind.TICK, now, b"")
+        self._emit(self._pipeline.tick(now))
+
+    def _command(self, pending: PendingCommand) -> None:
+        self.commands += 1
+        self._record(RecordKind.COMMAND, time.monotonic_ns(), pending.payload)
+        try:
+            bin_index, problem, outputs = self._pipeline.command(pending.command)
+        # Decoding goes on whatever a request does; whoever sent it is told, and so is the fault log.
+        except Exception as error:
+            problem = f"command failed: {type(error).__name__}: {error}"
+            pending.answer(-1, problem)
+            self._note(problem)
+            return
+        pending.answer(bin_index, problem)
+        self._emit(outputs)
+
+    def _emit(self, outputs: Sequence[Output]) -> None:
+        for output in outputs:
+            now = time.monotonic_ns()
+            output.times = output.times._replace(published_ns=now)
+            output.clocks = output.clocks._replace(published=Clock.MONOTONIC)
+            message = encode_output(output)
+            self._publisher.send(message)
+            self._record(RecordKind.OUTPUT, now, message)
+            if output.kind is OutKind.DECODED:
+                self.bins += 1
+                self._measure(output)
+        if outputs:
+            self._see(outputs[-1])
+            self._tell()
+
+    def _measure(self, output: Output) -> None:
+        times, clocks = output.times, output.clocks
+        # A bin that no packet of this loop closed has no time of receipt, and no latency.
+        if not clocks.received == clocks.binned == clocks.decoded == Clock.MONOTONIC:
+            return
+        self._binned.record(times.binned_ns - times.received_ns)
+        self._decoded.record(times.decoded_ns - times.binned_ns)
+        self._published.record(times.published_ns - times.decoded_ns)
+        if clocks.sent == Clock.MONOTONIC and self._parts.same_host:
+            self._end_to_end.record(times.published_ns - times.sent_ns)
+
+    def _see(self, output: Output) -> None:
+        status = self._status
+        status.epoch, status.restart = output.epoch, output.restart
+        status.bin, status.sample_index = output.bin, output.end_sample
+        status.bundle_hash, status.overlay_hash = output.bundle_hash, output.overlay_hash
+        velocity = output.tensors.get("velocity")
+        if velocity is not None:
+            status.velocity = (float(velocity[0]), float(velocity[1]))
+
+    def _tell(self) -> None:
+        """Write telemetry, and pass on what the pipeline noted."""
+        self._take_notes()
+        self._refresh()
+        self._parts.telemetry.publish(self._status, self._counts())
+        self._told_ns = time.monotonic_ns()
+
+    def close(self, fault: str | None = None) -> dict[str, int]:
+        """Write the last telemetry, with the fault that ended the loop if one did; return all counters."""
+        self._take_notes()
+        if fault is not None:
+            self._status.faults += 1
+            self._status.last_fault = fault
+        self._refresh()
+        self._parts.telemetry.close(self._status, self._counts())
+        return self.counters()
+
+    def _take_notes(self) -> None:
+        for note in self._pipeline.drain_notes():
+            self._note(note)
+
+    def _note(self, note: str) -> None:
+        self._record(RecordKind.NOTE, time.monotonic_ns(), note.encode())
+        self._parts.faults.put(note)
+        self._status.faults += 1
+        self._status.last_fault = note
+
+    def _refresh(self) -> None:
+        status, pipeline = self._status, self._pipeline
+        status.state, status.armed = pipeline.state, pipeline.armed
+        status.rate = pipeline.rate or status.rate
+        report = pipeline.channel_report()
+        status.rate_hz, status.rms_uv = report.rates_hz, report.rms_uv
+        status.threshold_uv, status.status = report.thresholds_uv, report.status
+
+    def _counts(self) -> list[int]:
+        return list(self.counters().values())
+
+    def counters(self) -> dict[str, int]:
+        """Return the loop's counters and the pipeline's, always in the same order."""
+        tap = self._parts.tap
+        own = (
+            self.frames,
+            self.ticks,
+            self.commands,
+            self._publisher.sent,
+            self._publisher.sent_bytes,
+            0 if tap is None else tap.refused,
+        )
+        return dict(zip(LOOP_COUNTERS, own, strict=True)) | self._pipeline.counters.as_dict()
+
+    def _record(self, kind: RecordKind, t_ns: int, payload: bytes) -> None:
+        if self._parts.tap is not None:
+            self._parts.tap.append(kind, t_ns, payload)

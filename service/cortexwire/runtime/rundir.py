@@ -1,0 +1,82 @@
+"""The run directory: where one engine, and no other, leaves its telemetry map, tap ring and control socket.
+
+An engine holds a lock on the folder for as long as it lives; the kernel releases it when the process dies,
+however it dies. Readers need no lock. The folder outlives the engine.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from cortexwire.errors import ConfigError
+
+_LONGEST_SOCKET_PATH = 107
+
+
+class RunDir:
+    """The names of the files in a run directory, and the lock that makes an engine its only writer.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def telemetry(self) -> Path:
+        """The telemetry map."""
+        return self.path / "telemetry.map"
+
+    @property
+    def tap(self) -> Path:
+        """The tap ring."""
+        return self.path / "tap.ring"
+
+    @property
+    def control_endpoint(self) -> str:
+        """The ZeroMQ endpoint of the control socket.
+
+        Raises:
+            ConfigError: The path is longer than a Unix socket can be named.
+        """
+        path = os.fsencode(self.path / "control.sock")
+        if len(path) > _LONGEST_SOCKET_PATH:
+            raise ConfigError(
+                f"run_dir: expected a path that leaves the control socket in it at most"
+                f" {_LONGEST_SOCKET_PATH} bytes of name, got {len(path)}: {self.path}"
+            )
+        return f"ipc://{os.fsdecode(path)}"
+
+    def acquire(self) -> None:
+        """Make the folder (readable by its owner only) and become its only writer.
+
+        Raises:
+            ConfigError: It cannot be made or belongs to somebody else, or a living engine has it.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = self.path.stat().st_uid
+            if owner != os.getuid():
+                raise ConfigError(f"run_dir: {self.path} belongs to user {owner}, not to user {os.getuid()}")
+            lock = os.open(self.path / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"run_dir: cannot use {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise ConfigError(
+                f"run_dir: another engine (process {holder}) runs in {self.path}; give this one its own"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode("ascii"))
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let another engine have the folder; safe to call twice. The files stay."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
