@@ -9,7 +9,7 @@ import difflib
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,8 +24,8 @@ ENV_PREFIX = "CORTEXWIRE_"
 """What the name of every variable begins with."""
 ENV_DELIMITER = "__"
 """What parts the steps of a path in the name of a variable."""
-OTHER_VARIABLES = frozenset({"CORTEXWIRE_CACHE", "CORTEXWIRE_DATA"})
-"""Variables that mean something else: the cache of compiled kernels, the recordings that the tests use."""
+OTHER_VARIABLES = frozenset({"CORTEXWIRE_CACHE", "CORTEXWIRE_DATA", "CORTEXWIRE_PARENT"})
+"""Variables that mean something else: the cache of compiled kernels, where recordings are, who started a child."""
 
 Endpoint = Annotated[str, Field(pattern=r"^(tcp|ipc)://.+")]
 """A ZeroMQ endpoint, tcp or ipc."""
@@ -125,14 +125,18 @@ def default_run_dir(env: Mapping[str, str]) -> Path:
 
 
 def load_config(
-    file: Path | None = None, env: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+    file: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
 ) -> EngineConfig:
-    """Make the configuration from its three sources, the later ones over the earlier.
+    """Make the configuration from its sources, the later ones over the earlier.
 
     Args:
         file: TOML file, or none.
         env: Environment; None means the process's own.
         flags: Values by dotted path (`{"ingest.bind": True}`) or nested; None values are flags not given.
+        assignments: `path=value` each, with values as in the environment.
 
     Raises:
         ConfigError: All that is wrong, one line per key, each with the place that it came from.
@@ -141,7 +145,12 @@ def load_config(
     merged: dict[str, Any] = {}
     origins: dict[tuple[str, ...], str] = {}
     problems: list[str] = []
-    sources = (_from_file(file, problems), _from_env(env, problems), _from_flags(flags or {}))
+    sources = (
+        _from_file(file, problems),
+        _from_env(env, problems),
+        _from_flags(flags or {}),
+        _from_assignments(assignments, problems),
+    )
     for source in sources:
         for path, value, origin in source:
             _put(merged, path, value)
@@ -200,13 +209,16 @@ def _from_env(env: Mapping[str, str], problems: list[str]) -> _Source:
             hint = f"; did you mean {ENV_PREFIX}{close[0].upper()}?" if close else ""
             problems.append(f"environment variable {name}: there is no setting {path[0]!r}{hint}")
             continue
-        value, origin = _env_value(env[name]), f"from environment variable {name}"
-        inner = _leaves(value, path) if isinstance(value, dict) and value else [(path, value)]
-        found += [(leaf, content, origin) for leaf, content in inner]
+        found += _spread(path, parse_value(env[name]), f"from environment variable {name}")
     return found
 
 
-def _env_value(text: str) -> Any:
+def _spread(path: tuple[str, ...], value: Any, origin: str) -> _Source:
+    inner = _leaves(value, path) if isinstance(value, dict) and value else [(path, value)]
+    return [(leaf, content, origin) for leaf, content in inner]
+
+
+def parse_value(text: str) -> Any:
     """Read JSON where it is a list, a table or null; all else stays text, which the settings convert."""
     if text == "null" or text[:1] in ("[", "{"):
         try:
@@ -222,6 +234,38 @@ def _from_flags(flags: Mapping[str, Any]) -> _Source:
         for path, value in _leaves(flags)
         if value is not None
     ]
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read `path=value` each: values by dotted path, as `load_config` reads them.
+
+    Raises:
+        ConfigError: One has no `=`, or no path before it.
+    """
+    values = {}
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not (path and equals):
+            raise ConfigError(f"--set {text}: expected KEY=VALUE")
+        values[path.strip()] = parse_value(value.strip())
+    return values
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn values by dotted path into a tree."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        _put(tree, tuple(path.split(".")), value)
+    return tree
+
+
+def _from_assignments(assignments: Sequence[str], problems: list[str]) -> _Source:
+    try:
+        values = parse_assignments(assignments)
+    except ConfigError as error:
+        problems.append(str(error))
+        return []
+    return [leaf for path, value in values.items() for leaf in _spread(tuple(path.split(".")), value, "from --set")]
 
 
 def _explain(fault: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> str:

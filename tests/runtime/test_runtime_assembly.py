@@ -66,21 +66,23 @@ def live(settings: EngineConfig, frames: list[bytes]) -> list[bytes]:
         stop = threading.Event()
         thread = threading.Thread(target=engine.run, args=(stop,))
         thread.start()
-        with context.socket(zmq.PUSH) as push, context.socket(zmq.SUB) as sub:
-            sub.set(zmq.RCVTIMEO, 10_000)
-            sub.set(zmq.SUBSCRIBE, b"")
-            sub.connect(engine.output_endpoint)
-            push.connect(engine.ingest_endpoint)
-            while not sub.poll(5):
-                push.send(knock.end(0))
-            for frame in frames:
-                push.send(frame)
-            while not got or not decode_output(got[-1]).flags & OutFlag.ENDED:
-                frame = sub.recv()
-                if decode_output(frame).epoch == EPOCH:
-                    got.append(frame)
-        stop.set()
-        thread.join()
+        try:
+            with context.socket(zmq.PUSH) as push, context.socket(zmq.SUB) as sub:
+                sub.set(zmq.RCVTIMEO, 10_000)
+                sub.set(zmq.SUBSCRIBE, b"")
+                sub.connect(engine.output_endpoint)
+                push.connect(engine.ingest_endpoint)
+                while not sub.poll(5):
+                    push.send(knock.end(0))
+                for frame in frames:
+                    push.send(frame)
+                while not got or not decode_output(got[-1]).flags & OutFlag.ENDED:
+                    frame = sub.recv()
+                    if decode_output(frame).epoch == EPOCH:
+                        got.append(frame)
+        finally:
+            stop.set()
+            thread.join()
     return got
 
 

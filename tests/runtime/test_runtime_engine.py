@@ -2,6 +2,7 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Never
 
 import numpy as np
 import pytest
+import zmq
 from structlog.testing import capture_logs
 
 from cortexwire.config import (
@@ -22,8 +24,10 @@ from cortexwire.config import (
 )
 from cortexwire.errors import BundleError, StartupError
 from cortexwire.pipeline.commands import Arm, Mark, Neutral, encode_command
+from cortexwire.pipeline.settings import IntakeSettings, PipelineSettings
 from cortexwire.runtime.control import ControlClient
 from cortexwire.runtime.engine import Engine, stop_on_signals
+from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.tap import TapReader
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
@@ -108,8 +112,8 @@ def test_no_request_ends_the_loop(tmp_path: Path) -> None:
         bins = len(rig.pipeline.taken)
         rig.push.send(b"still alive")
         output_of(rig, lambda output: output.bin >= bins - 3)
-        snapshot = telemetry_of(tmp_path, lambda snapshot: snapshot.status.faults == 1)
-        assert snapshot.status.last_fault == "command failed: ValueError: no marks here"
+        snapshot = telemetry_of(tmp_path, lambda snapshot: snapshot.status.notes == 1)
+        assert snapshot.status.last_note == "command failed: ValueError: no marks here"
 
 
 def test_the_tap_holds_what_went_in_before_what_came_out_of_it(tmp_path: Path) -> None:
@@ -156,9 +160,9 @@ def test_telemetry_follows_the_outputs_and_outlives_the_engine(tmp_path: Path) -
     assert (status.state, status.armed, status.epoch, status.rate) == ("running", False, 77, Rate(30000))
     assert status.bin == summary.bins - 1
     assert status.sample_index == summary.bins * BIN_SAMPLES
-    assert status.velocity == (status.bin, -status.bin)
+    assert status.velocity == (float(status.bin), float(-status.bin))
     assert (status.bundle_hash, status.overlay_hash) == (5, 6)
-    assert (status.faults, status.last_fault) == (1, "packet 3: expected magic")
+    assert (status.notes, status.last_note) == (1, "packet 3: expected magic")
     assert status.rms_uv.tolist() == [11.0, 12.0]
     assert np.array_equal(status.status, [0, 1])
 
@@ -172,13 +176,21 @@ def test_the_heart_beats_without_data(tmp_path: Path) -> None:
         telemetry_of(tmp_path, lambda snapshot: snapshot.heartbeat_ns > first.heartbeat_ns)
 
 
+def test_a_stream_that_stops_is_said_to_be_silent_until_it_goes_on(tmp_path: Path) -> None:
+    settings = config(tmp_path, pipeline=PipelineSettings(intake=IntakeSettings(reset_after_ms=50.0)))
+    with running(settings) as rig:
+        telemetry_of(tmp_path, lambda snapshot: snapshot.status.state == "silent")
+        rig.push.send(b"more")
+        telemetry_of(tmp_path, lambda snapshot: snapshot.status.state == "running")
+
+
 def test_a_fault_of_our_own_ends_the_engine_and_is_told(tmp_path: Path) -> None:
     with capture_logs() as logs, running(config(tmp_path)) as rig:
         rig.push.send(b"fall")
         rig.thread.join()
         assert str(rig.error) == "a fault of our own"
     after = telemetry_of(tmp_path, lambda _: True)
-    assert after.status.last_fault == "RuntimeError: a fault of our own"
+    assert after.status.last_note == "RuntimeError: a fault of our own"
     with TapReader(tmp_path / "run" / "tap.ring") as tap:
         assert list(tap)[-1].payload == b"fall"
     assert "engine fell" in [entry["event"] for entry in logs]
@@ -287,15 +299,69 @@ def test_signals_stop_the_loop_and_their_handlers_come_back(number: signal.Signa
     assert signal.getsignal(number) == before
 
 
-def test_bursts_of_faults_are_logged_a_few_at_a_time(tmp_path: Path) -> None:
+def test_bursts_of_notes_are_logged_a_few_at_a_time(tmp_path: Path) -> None:
     with capture_logs() as logs, running(config(tmp_path)) as rig:
-        rig.pipeline.notes += [f"fault {n}" for n in range(100)]
+        rig.pipeline.notes += [f"note {n}" for n in range(100)]
         rig.push.send(b"hello")
-        telemetry_of(tmp_path, lambda snapshot: snapshot.status.faults == 100)
+        telemetry_of(tmp_path, lambda snapshot: snapshot.status.notes == 100)
         rig.finish()
         rig.engine.close()
-    shown = [entry["note"] for entry in logs if entry["event"] == "fault"]
-    hidden = sum(entry["count"] for entry in logs if entry["event"] == "faults not shown")
-    assert shown[0] == "fault 0"
+    shown = [entry["text"] for entry in logs if entry["event"] == "note"]
+    hidden = sum(entry["count"] for entry in logs if entry["event"] == "notes not shown")
+    assert shown[0] == "note 0"
     assert len(shown) + hidden == 100
     assert len(shown) <= 10
+
+
+def test_notes_are_logged_while_the_loop_goes_on() -> None:
+    with capture_logs() as logs:
+        notes = NoteLog(period_s=0.005)
+        notes.put("calibrated")
+        until = time.monotonic() + 10.0
+        while not logs and time.monotonic() < until:
+            time.sleep(0.005)
+        notes.close()
+    assert logs == [{"event": "note", "log_level": "info", "text": "calibrated"}]
+
+
+ENGINE_PROCESS = """
+import pathlib, sys
+from cortexwire.runtime.engine import Engine, stop_on_signals
+from tests.runtime.fakes import FakePipeline, built_with, config
+with stop_on_signals() as stop, Engine(config(pathlib.Path(sys.argv[1])), built_with(FakePipeline())) as engine:
+    print(engine.ingest_endpoint, flush=True)
+    summary = engine.run(stop)
+sys.exit(0 if summary.frames == 1 else 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "health"),
+    [(signal.SIGINT, 0, "closed"), (signal.SIGTERM, 0, "closed"), (signal.SIGKILL, -9, "live")],
+)
+def test_what_an_engine_leaves_behind_however_it_ends(
+    tmp_path: Path, number: signal.Signals, code: int, health: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENGINE_PROCESS, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    with process.stdout, zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.connect(next(line for line in process.stdout if line.startswith("tcp://")).strip())
+        push.send(b"the only one")
+        telemetry_of(tmp_path, lambda snapshot: snapshot.status.bin == 0)
+        process.send_signal(number)
+        assert process.wait(10.0) == code
+    after = telemetry_of(tmp_path, lambda _: True)
+    assert (after.writer, after.status.bin) == (health, 0)
+    with TapReader(tmp_path / "run" / "tap.ring") as tap:
+        assert next(iter(tap)).payload == b"the only one"
+        with running(config(tmp_path)) as rig:
+            rig.push.send(b"of the next")
+            while ("packet", b"of the next") not in rig.pipeline.taken:
+                time.sleep(0.001)
+        assert b"of the next" in [record.payload for record in tap]
+        assert tap.lost == 0

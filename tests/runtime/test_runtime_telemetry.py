@@ -36,8 +36,8 @@ def numbered(n: int, n_channels: int = 4) -> EngineStatus:
         bundle_hash=n,
         overlay_hash=n,
         velocity=(float(n % 1000), -float(n % 1000)),
-        faults=n,
-        last_fault=f"fault {n}",
+        notes=n,
+        last_note=f"note {n}",
         rate_hz=row,
         rms_uv=row + 1,
         threshold_uv=-row,
@@ -90,11 +90,11 @@ def test_more_channels_than_the_map_holds_are_left_out(tmp_path: Path) -> None:
         assert reader.read().status.rate_hz.tolist() == [5.0, 5.0]
 
 
-def test_a_long_fault_is_cut_and_a_cut_letter_is_no_error(tmp_path: Path) -> None:
+def test_a_long_note_is_cut_and_a_cut_letter_is_no_error(tmp_path: Path) -> None:
     writer = TelemetryWriter(tmp_path / "map", 0)
-    writer.publish(EngineStatus(last_fault="x" + "é" * 300), ())
+    writer.publish(EngineStatus(last_note="x" + "é" * 300), ())
     with TelemetryReader(tmp_path / "map") as reader:
-        assert reader.read().status.last_fault == "x" + "é" * 255 + "\ufffd"
+        assert reader.read().status.last_note == "x" + "é" * 255 + "\ufffd"
 
 
 def test_the_layout_is_the_one_that_is_documented(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_layout_is_the_one_that_is_documented(tmp_path: Path) -> None:
     assert struct.unpack_from("<QqqQQ", raw, 136) == (9, 9, 9, 9, 9)
     assert struct.unpack_from("<IIffII", raw, 176) == (10, 11, 9.0, -9.0, 9, 3)
     assert struct.unpack_from("<BBB", raw, 200) == (9 % len(STATES), 1, 0)
-    assert raw[216 : 216 + struct.unpack_from("<I", raw, 204)[0]] == b"fault 9"
+    assert raw[216 : 216 + struct.unpack_from("<I", raw, 204)[0]] == b"note 9"
 
 
 def test_a_heartbeat_grows_stale_then_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _NS: Final = 10**9
 _NAP_S: Final = 0.05
 """Longest sleep between two looks at the stop event."""
 _LINGER_MS: Final = 30_000
-_STOPPED_LINGER_MS: Final = 200
+_STOPPED_LINGER_MS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,7 @@ def send_frames(
         ConfigError: The settings cannot work, or no receiver came.
     """
     if speed == "fast" and socket == "pub":
-        raise ConfigError(
-            "replay: speed 'fast' needs a push socket: pub would drop what is not taken in time"
-        )
+        raise ConfigError("replay: speed 'fast' needs a push socket: pub would drop what is not taken in time")
     if speed != "fast" and not speed > 0:
         raise ConfigError(f"replay: expected a speed above 0 or 'fast', got {speed}")
     with zmq.Context() as context:
@@ -149,9 +147,7 @@ def send_frames(
 
 
 class _Sender:
-    def __init__(
-        self, socket: zmq.Socket[bytes], speed: Speed, stop: Event, progress: Progress | None
-    ) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], speed: Speed, stop: Event, progress: Progress | None) -> None:
         self.socket = socket
         self.stop = stop
         self.finished = False
@@ -222,7 +218,7 @@ class _Sender:
         return False
 
     def _send_end(self) -> None:
-        """End a stream that was stopped, if the socket takes one more packet."""
+        """End a stream that was stopped, if the socket soon takes one more packet."""
         last = self._last_signal
         if last is None:
             return
@@ -245,10 +241,9 @@ class _Sender:
             data=None,
         )
         frame = encode_packet(end)
-        try:
-            self.socket.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
+        if not self.socket.poll(_STOPPED_LINGER_MS, zmq.POLLOUT):
             return
+        self.socket.send(frame)
         self._packets += 1
         self._bytes += len(frame)
 

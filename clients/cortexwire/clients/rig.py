@@ -87,9 +87,7 @@ class Rig:
             rate = Rate.from_hz(str(rate_hz))
         except ValueError as error:
             raise ConfigError(f"rig: {error}") from error
-        self.descriptor = Descriptor(
-            name, _electrodes(electrodes), float(uv_per_bit), reference, tuple(columns)
-        )
+        self.descriptor = Descriptor(name, _electrodes(electrodes), float(uv_per_bit), reference, tuple(columns))
         self.dropped = 0
         self.sample_index = 0
         self._source = source

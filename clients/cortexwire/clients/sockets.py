@@ -74,7 +74,7 @@ def wait_for_peer(socket: zmq.Socket[bytes], seconds: float, stop: Event | None 
     Returns:
         False when none came in time; true also when stopped.
     """
-    wanted = zmq.POLLIN if socket.socket_type == zmq.XPUB else zmq.POLLOUT
+    wanted = zmq.POLLIN if socket.type == zmq.XPUB else zmq.POLLOUT
     until = monotonic() + seconds
     while not socket.poll(_POLL_MS, wanted):
         if stop is not None and stop.is_set():

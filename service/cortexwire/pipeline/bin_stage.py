@@ -268,8 +268,10 @@ class BinStage:
         assert isinstance(source, WidebandBins)
         done, n = 0, len(samples)
         while done < n:
-            m = min(n - done, source.until_edge)
             start = source.position
+            m = min(n - done, source.until_edge)
+            if start < source.settled_at:
+                m = min(m, source.settled_at - start)
             closed = source.push(samples[done : done + m])
             if source.filtered is not None:
                 self._keep(source, source.filtered, start)

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.signal.binning import Bin
+from cortexwire.signal.binning import DEAD, RAILING, Bin
 
 SMOOTHING_S = 1.0
 """Time constant of the displayed rates."""
+MAX_NAMED = 16
+"""Channels that one note names."""
 
 
 class ChannelReport(NamedTuple):
@@ -51,13 +53,23 @@ class ChannelWatch:
         self._seen_s = 0.0
         self._measuring = True
 
-    def look(self, status: NDArray[np.uint8]) -> None:
-        """Take the status of a bin that has no counts."""
+    def changes(self, status: NDArray[np.uint8]) -> list[str]:
+        """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost."""
+        if np.array_equal(status, self._status):
+            return []
+        notes = []
+        for bit, words in ((DEAD, "dead"), (RAILING, "at the rails")):
+            before, now = self._status & bit != 0, status & bit != 0
+            for which, verb in ((now & ~before, "are"), (before & ~now, "are no longer")):
+                channels = np.flatnonzero(which)
+                if len(channels):
+                    more = "" if len(channels) <= MAX_NAMED else f" and {len(channels) - MAX_NAMED} more"
+                    notes.append(f"channels {channels[:MAX_NAMED].tolist()}{more} {verb} {words}")
         self._status = status
+        return notes
 
     def add(self, closed: Bin) -> NDArray[np.float64] | None:
         """Take a bin; returns rates in hertz, NaN for channels without data, once, when the window is full."""
-        self._status = closed.status
         if not closed.observed:
             return None
         seen_s = self._bin_s * closed.observed_fraction

@@ -297,8 +297,8 @@ class Pipeline:
         validity = validity_of(closed)
         if self._now is not None:
             self._binned_ns = self._now()
+        self._notes += self._watch.changes(closed.status)
         if not calibrated or self.identity.refused:
-            self._watch.look(closed.status)
             reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))

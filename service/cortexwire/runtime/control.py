@@ -228,8 +228,8 @@ def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
         "bundle_hash": f"{status.bundle_hash:016x}",
         "overlay_hash": f"{status.overlay_hash:016x}",
         "velocity": list(status.velocity),
-        "faults": status.faults,
-        "last_fault": status.last_fault,
+        "notes": status.notes,
+        "last_note": status.last_note,
         "counters": snapshot.counters,
         "latency": {name: histogram.summary()._asdict() for name, histogram in snapshot.latency.items()},
         "channels": {

@@ -24,10 +24,10 @@ from cortexwire.errors import StartupError
 from cortexwire.pipeline.commands import Command
 from cortexwire.runtime.assembly import Problems, assemble
 from cortexwire.runtime.control import ControlServer
-from cortexwire.runtime.faultlog import FaultLog
 from cortexwire.runtime.histogram import LatencySummary
 from cortexwire.runtime.ingest import Ingest
 from cortexwire.runtime.loop import LOOP_COUNTERS, HotLoop, LoopParts, PipelineLike
+from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, fifo_permitted
@@ -143,10 +143,11 @@ class Engine:
             return None, opening.found
         if opening.found:
             return None, opening.found
-        faults = FaultLog()
-        opened.callback(faults.close)
+        notes = NoteLog()
+        opened.callback(notes.close)
+        silent_after_ns = int(config.pipeline.intake.reset_after_ms * 1e6)
         local = config.ingest.endpoint.startswith(_LOCAL_PREFIXES)
-        return LoopParts(pipeline, ingest, publisher, telemetry, tap, control, faults, local), []
+        return LoopParts(pipeline, ingest, publisher, telemetry, tap, control, notes, local, silent_after_ns), []
 
     def _take_run_dir(self) -> RunDir:
         self.run_dir.acquire()

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cortexwire.pipeline.commands import Command
 from cortexwire.pipeline.counters import Counters
 from cortexwire.runtime.control import ControlServer, PendingCommand
-from cortexwire.runtime.faultlog import FaultLog
 from cortexwire.runtime.ingest import Ingest
+from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
@@ -32,6 +32,7 @@ LOOP_COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_
 """Counters of the loop itself; in the telemetry they come before the pipeline's."""
 
 _LONGEST_WAIT_MS = 20
+_FLOWING = ("calibrating", "running")
 _MS = 1_000_000
 
 
@@ -101,7 +102,13 @@ class PipelineLike(Protocol):
 
 @dataclass
 class LoopParts:
-    """What a loop moves data between; `same_host` says that senders stamp with this host's clock."""
+    """What a loop moves data between.
+
+    Attributes:
+        tap: The tap, if there is one.
+        same_host: Senders stamp with this host's CLOCK_MONOTONIC.
+        silent_after_ns: A stream from which nothing came for so long is said to be silent.
+    """
 
     pipeline: PipelineLike
     ingest: Ingest
@@ -109,8 +116,9 @@ class LoopParts:
     telemetry: TelemetryWriter
     tap: TapWriter | None
     control: ControlServer
-    faults: FaultLog
+    notes: NoteLog
     same_host: bool
+    silent_after_ns: int
 
 
 class HotLoop:
@@ -131,6 +139,7 @@ class HotLoop:
         self._publisher = parts.publisher
         self._status = EngineStatus()
         self._told_ns = 0
+        self._heard_ns = 0
         histograms = parts.telemetry.histograms
         self._binned = histograms["received_to_binned"]
         self._decoded = histograms["binned_to_decoded"]
@@ -150,6 +159,7 @@ class HotLoop:
                 self._tick(now)
             if frame is not None:
                 self.frames += 1
+                self._heard_ns = now
                 self._record(RecordKind.PACKET, now, frame)
                 outputs = pipeline.packet(frame, now)
                 if outputs:
@@ -176,7 +186,7 @@ class HotLoop:
         self._record(RecordKind.COMMAND, time.monotonic_ns(), pending.payload)
         try:
             bin_index, problem, outputs = self._pipeline.command(pending.command)
-        # Decoding goes on whatever a request does; whoever sent it is told, and so is the fault log.
+        # Decoding goes on whatever a request does; whoever sent it is told, and so is the log.
         except Exception as error:
             problem = f"command failed: {type(error).__name__}: {error}"
             pending.answer(-1, problem)
@@ -231,8 +241,8 @@ class HotLoop:
         """Write the last telemetry, with the fault that ended the loop if one did; return all counters."""
         self._take_notes()
         if fault is not None:
-            self._status.faults += 1
-            self._status.last_fault = fault
+            self._status.notes += 1
+            self._status.last_note = fault
         self._refresh()
         self._parts.telemetry.close(self._status, self._counts())
         return self.counters()
@@ -243,13 +253,16 @@ class HotLoop:
 
     def _note(self, note: str) -> None:
         self._record(RecordKind.NOTE, time.monotonic_ns(), note.encode())
-        self._parts.faults.put(note)
-        self._status.faults += 1
-        self._status.last_fault = note
+        self._parts.notes.put(note)
+        self._status.notes += 1
+        self._status.last_note = note
 
     def _refresh(self) -> None:
         status, pipeline = self._status, self._pipeline
         status.state, status.armed = pipeline.state, pipeline.armed
+        silent = time.monotonic_ns() - self._heard_ns > self._parts.silent_after_ns
+        if silent and status.state in _FLOWING:
+            status.state = "silent"
         status.rate = pipeline.rate or status.rate
         report = pipeline.channel_report()
         status.rate_hz, status.rms_uv = report.rates_hz, report.rms_uv

@@ -44,9 +44,9 @@ Status, under the sequence, as are the counters and the channel arrays:
 201    1     armed u8
 202    1     closed u8: 1 once the engine has stopped in good order
 203    1     reserved
-204    4     bytes of the fault text u32
-208    8     faults u64: how many there have been
-216    512   text of the last fault, UTF-8
+204    4     bytes of the note u32
+208    8     notes u64: how many there have been
+216    512   the last note, UTF-8
 ====== ===== =====================================================================================
 
 Channel arrays, one behind the other, each at full capacity: rate_hz f32, rms_uv f32, threshold_uv f32, status
@@ -86,11 +86,11 @@ DEAD_AFTER_NS = 5_000_000_000
 _MAGIC = b"CXWT"
 _VERSION = 1
 _NAME_BYTES = 48
-_FAULT_BYTES = 512
+_NOTE_BYTES = 512
 _HEADER = struct.Struct("<4sHHQIIIIIIIIIIqq")
 _STATUS = struct.Struct("<qQqqQQIIffIIBBBxIQ")
 _STATUS_OFFSET = 128
-_FAULT_OFFSET = _STATUS_OFFSET + _STATUS.size
+_NOTE_OFFSET = _STATUS_OFFSET + _STATUS.size
 _BODY_OFFSET = 768
 _SEQUENCE_WORD = 1
 _TORN_AFTER_NS = 100_000_000
@@ -122,8 +122,8 @@ class EngineStatus:
         bundle_hash: Hash of the bundle, 0 without one.
         overlay_hash: Hash of the overlay, 0 without one.
         velocity: The newest velocity published.
-        faults: How many faults there have been.
-        last_fault: Text of the last one; what exceeds 512 bytes is cut.
+        notes: How often there was something worth saying: a fault, a restart, a calibration.
+        last_note: The last of it; what exceeds 512 bytes is cut.
         rate_hz: Crossings per second, float32 `(n_channels,)`.
         rms_uv: RMS in microvolts, float32 `(n_channels,)`.
         threshold_uv: Threshold in microvolts, float32 `(n_channels,)`.
@@ -140,8 +140,8 @@ class EngineStatus:
     bundle_hash: int = 0
     overlay_hash: int = 0
     velocity: tuple[float, float] = (0.0, 0.0)
-    faults: int = 0
-    last_fault: str = ""
+    notes: int = 0
+    last_note: str = ""
     rate_hz: NDArray[np.float32] = field(default_factory=_no_floats)
     rms_uv: NDArray[np.float32] = field(default_factory=_no_floats)
     threshold_uv: NDArray[np.float32] = field(default_factory=_no_floats)
@@ -270,8 +270,8 @@ class TelemetryWriter:
         self._channels = _Channels(self._map, layout)
         self._capacity = n_channels
         self._counters = np.frombuffer(self._map, "<u8", layout.n_counters, layout.counters)
-        self._fault = ""
-        self._fault_bytes = 0
+        self._note = ""
+        self._note_bytes = 0
         tables = np.frombuffer(self._map, "<u8", TABLE_WORDS * len(histograms), layout.histograms)
         self.histograms = {
             name: Histogram(table)
@@ -295,8 +295,8 @@ class TelemetryWriter:
     def _write(self, status: EngineStatus, counters: Sequence[int] | NDArray[np.uint64], *, closed: int) -> None:
         n = min(status.status.shape[0], self._capacity)
         self._words[_SEQUENCE_WORD] = self._sequence + 1
-        if status.last_fault != self._fault:
-            self._put_fault(status.last_fault)
+        if status.last_note != self._note:
+            self._put_note(status.last_note)
         _STATUS.pack_into(
             self._map,
             _STATUS_OFFSET,
@@ -315,8 +315,8 @@ class TelemetryWriter:
             STATES.index(status.state),
             status.armed,
             closed,
-            self._fault_bytes,
-            status.faults,
+            self._note_bytes,
+            status.notes,
         )
         self._counters[:] = counters
         channels = self._channels
@@ -327,10 +327,10 @@ class TelemetryWriter:
         self._sequence += 2
         self._words[_SEQUENCE_WORD] = self._sequence
 
-    def _put_fault(self, text: str) -> None:
-        raw = text.encode("utf-8", "replace")[:_FAULT_BYTES]
-        self._map[_FAULT_OFFSET : _FAULT_OFFSET + len(raw)] = raw
-        self._fault, self._fault_bytes = text, len(raw)
+    def _put_note(self, text: str) -> None:
+        raw = text.encode("utf-8", "replace")[:_NOTE_BYTES]
+        self._map[_NOTE_OFFSET : _NOTE_OFFSET + len(raw)] = raw
+        self._note, self._note_bytes = text, len(raw)
 
 
 class TelemetryReader:
@@ -408,7 +408,7 @@ class TelemetryReader:
         content, torn = self._copy()
         (
             heartbeat_ns, epoch, bin_index, sample_index, bundle_hash, overlay_hash, rate_num, rate_den, vx,
-            vy, restart, n, state, armed, closed, fault_bytes, faults,
+            vy, restart, n, state, armed, closed, note_bytes, notes,
         ) = _STATUS.unpack_from(content, _STATUS_OFFSET)  # fmt: skip
         layout = self._layout
         channels = _Channels(content, layout)
@@ -434,8 +434,8 @@ class TelemetryReader:
                 bundle_hash=bundle_hash,
                 overlay_hash=overlay_hash,
                 velocity=(vx, vy),
-                faults=faults,
-                last_fault=content[_FAULT_OFFSET : _FAULT_OFFSET + fault_bytes].decode("utf-8", "replace"),
+                notes=notes,
+                last_note=content[_NOTE_OFFSET : _NOTE_OFFSET + note_bytes].decode("utf-8", "replace"),
                 rate_hz=channels.rate_hz[:n],
                 rms_uv=channels.rms_uv[:n],
                 threshold_uv=channels.threshold_uv[:n],

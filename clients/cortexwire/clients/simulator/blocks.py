@@ -51,9 +51,7 @@ class BlockSource:
         self._spikes = SpikeTrains(s, subject, reaches)
         self._block = s.block_samples
         self._bank = (
-            private_bank(s.seed, s.rate_hz, thermal_uv, pink_uv)
-            if private_uv
-            else np.zeros((1, 2 * TRACES), np.int16)
+            private_bank(s.seed, s.rate_hz, thermal_uv, pink_uv) if private_uv else np.zeros((1, 2 * TRACES), np.int16)
         )
         self._gain = subject.noise_gain * np.float32(private_uv / BANK_RMS / s.uv_per_bit)
         self._traces = shared_bank(s.seed, s.rate_hz, LFP_SOURCES)

@@ -40,9 +40,7 @@ class Rail(NamedTuple):
 def transient(settings: SimulatorSettings, window: int) -> Transient:
     """Give the artefact of a window of `artefact_every_s`; each window has one, anywhere in it."""
     draws = Draws(settings.seed, Stream.ARTEFACT, window)
-    start = (
-        window + draws.uniform(0.0, 1.0 - ARTEFACT_S / settings.artefact_every_s)
-    ) * settings.artefact_every_s
+    start = (window + draws.uniform(0.0, 1.0 - ARTEFACT_S / settings.artefact_every_s)) * settings.artefact_every_s
     peak = draws.lognormal(settings.artefact_uv, 0.4) * (1.0 if draws.uniform() < 0.5 else -1.0)
     return Transient(start, peak, draws.uniform(0.0015, 0.004), draws.uniform(80.0, 300.0))
 

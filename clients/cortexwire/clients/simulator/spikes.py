@@ -57,9 +57,7 @@ def _fire(
     for k in range(tuning.shape[0]):
         move = row + lead[k]
         vx, vy, x, y = kinematics[move, 0], kinematics[move, 1], kinematics[move, 2], kinematics[move, 3]
-        hz = (
-            tuning[k, 0] + tuning[k, 1] * vx + tuning[k, 2] * vy + tuning[k, 3] * math.sqrt(vx * vx + vy * vy)
-        )
+        hz = tuning[k, 0] + tuning[k, 1] * vx + tuning[k, 2] * vy + tuning[k, 3] * math.sqrt(vx * vx + vy * vy)
         hz += tuning[k, 4] * x + tuning[k, 5] * y
         hz = min(max(hz, MIN_RATE_HZ), MAX_RATE_HZ)
         hazard = hz / (1.0 - hz * tau) / rate_hz

@@ -1,0 +1,33 @@
+"""Evidence: the must-show runs of each issue, as functions that say what was found and whether it passed.
+
+A run takes no arguments and returns a JSON-able dict with `passed: bool`, its figures, and what was expected of them.
+It is one line in `RUNS`, which names it by module and function so that nothing is imported that is not run.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+RUNS: Final[dict[int, dict[str, str]]] = {
+    2: {
+        "faults": "cortexwire.bench.evidence.faults:fault_runs",
+        "stall": "cortexwire.bench.evidence.faults:stall_runs",
+    },
+}
+"""Runs by number of the issue and name: `module:function`."""
+
+Run = Callable[[], dict[str, Any]]
+
+
+def load_run(place: str) -> Run:
+    """Import the function that `module:function` names."""
+    module, _, function = place.partition(":")
+    run: Run = getattr(import_module(module), function)
+    return run
+
+
+def progress(text: str) -> None:
+    """Say how far a run has come, on standard error, where it mixes with no result."""
+    sys.stderr.write(f"  {text}\n")
+    sys.stderr.flush()

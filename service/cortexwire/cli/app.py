@@ -1,0 +1,60 @@
+"""The list of commands, and how whatever they raise becomes a message and an exit code.
+
+Commands import what they need when they run: the help is quick, and the engine's process never holds what only
+training needs.
+"""
+
+import sys
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from cortexwire.cli import bench, bundles, control, demo, engine, inspect, recordings, rig, subscribe
+from cortexwire.cli.help import examples
+from cortexwire.errors import CortexwireError, ProcessError
+from cortexwire.runtime.parent import end_with_parent
+
+FAILED: Final = 1
+"""A check failed, or a process did."""
+MISUSED: Final = 2
+"""Usage, configuration, or an input that cannot be what it is said to be."""
+
+app = typer.Typer(
+    name="cortexwire",
+    help="Real-time decoding of intracortical recordings: packets in over ZeroMQ, velocity out.",
+    epilog=examples("cortexwire demo", "cortexwire COMMAND --help"),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (demo, engine, control, subscribe, rig, recordings, bundles, inspect, bench):
+    module.register(app)
+
+
+@app.callback()
+def cortexwire(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Real-time decoding of intracortical recordings: packets in over ZeroMQ, velocity out."""
+
+
+def run() -> NoReturn:
+    """Run one command and exit."""
+    end_with_parent()
+    try:
+        app()
+    except ProcessError as error:
+        sys.exit(_fail(str(error), FAILED))
+    except CortexwireError as error:
+        sys.exit(_fail(str(error), MISUSED))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        sys.exit(_fail(f"{error.strerror or error}{where}", MISUSED))
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"cortexwire: {message}", err=True)
+    return code

@@ -1,0 +1,78 @@
+"""How commands talk: JSON for programs, aligned words for people, progress only where somebody watches.
+
+Results go to standard output; logs, progress and errors to standard error, so that a pipe gets results alone.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def show_json(values: Any) -> None:
+    """Write one JSON object on one line; what is not finite becomes null."""
+    import msgspec
+
+    typer.echo(msgspec.json.encode(values, enc_hook=_plain))
+
+
+def _plain(value: Any) -> Any:
+    for method in ("tolist", "_asdict"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    return str(value)
+
+
+def show_rows(rows: Mapping[str, Any], title: str = "") -> None:
+    """Write names and values in two columns."""
+    if title:
+        typer.secho(title, bold=True)
+    width = max((len(name) for name in rows), default=0)
+    for name, value in rows.items():
+        typer.echo(f"  {name:<{width}}  {value}")
+
+
+def show_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write rows under column names, numbers to the right."""
+    lines = [tuple(names), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    for number, line in enumerate(lines):
+        text = "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        typer.secho(f"  {text}", bold=number == 0)
+
+
+def note(text: str) -> None:
+    """Say something that is no result."""
+    typer.secho(text, err=True, dim=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal, nothing elsewhere; call what it gives with the share that is done."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def log_to_stderr() -> None:
+    """Send the log of this process to standard error: coloured words on a terminal, JSON lines elsewhere."""
+    import structlog
+
+    human = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if human else [structlog.processors.dict_tracebacks]),
+            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(default=str),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,159 @@
+"""`control`: tell a running engine something, or ask for its state."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from cortexwire.cli import options
+from cortexwire.cli.console import show_json, show_rows
+from cortexwire.cli.help import examples
+from cortexwire.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        rich_help_panel=options.RUN,
+        epilog=examples(
+            "cortexwire control state",
+            "cortexwire control arm",
+            "cortexwire control gain 0.8",
+            "cortexwire control overlay days/monday.overlay",
+            """cortexwire control '{"command": "set_offset", "offset": [0, 1.5]}'""",
+        ),
+    )(control)
+
+
+def control(
+    command: Annotated[
+        str,
+        typer.Argument(
+            help="arm, disarm, neutral, release, state, recalibrate SECONDS, gain FACTOR, mask CHANNELS, unmask CHANNELS, "
+            "thresholds FILE, overlay FILE, rollback, confirm, mark CODE; or a command as JSON.",
+            show_default=False,
+        ),
+    ],
+    argument: Annotated[str | None, typer.Argument(help="What the command needs.", show_default=False)] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The engine's run directory.", show_default="the default one")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="The engine's control endpoint.", show_default="the one in the run directory")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")] = 5.0,
+    json: options.Json = False,
+) -> None:
+    """Tell a running engine something; it takes effect between two bins, and the first of them is named.
+
+    Exits with 1 when the engine turns the command down or does not answer.
+    """
+    from cortexwire.config import default_run_dir
+    from cortexwire.runtime.control import ControlClient
+    from cortexwire.runtime.rundir import RunDir
+
+    request = parse_command(command, argument)
+    where = endpoint or RunDir(run_dir or default_run_dir(os.environ)).control_endpoint
+    with ControlClient(where, timeout_s) as client:
+        reply = client.state() if request == {"command": "state"} else client.send(request)
+    if json:
+        show_json(reply)
+    elif reply.problem is not None:
+        typer.echo(f"cortexwire: {reply.problem}", err=True)
+    elif reply.state is not None:
+        show_rows({name: _short(value) for name, value in reply.state.items() if name != "channels"})
+    else:
+        typer.echo(f"from bin {reply.bin} on")
+    raise typer.Exit(0 if reply.problem is None else 1)
+
+
+def parse_command(command: str, argument: str | None) -> dict[str, Any]:
+    """The JSON object that a command line stands for.
+
+    Raises:
+        ConfigError: There is no such command, or its argument is missing or cannot be.
+    """
+    import msgspec
+
+    from cortexwire.pipeline.commands import decode_command
+
+    if command.lstrip().startswith("{"):
+        if argument is not None:
+            raise ConfigError(f"control: expected nothing behind a command as JSON, got {argument!r}")
+        request = msgspec.json.decode(command.encode()) if _is_json(command) else None
+        if request != {"command": "state"}:
+            decode_command(command)
+        return dict(request or {})
+    if command in _PLAIN:
+        if argument is not None:
+            raise ConfigError(f"control {command}: expected no argument, got {argument!r}")
+        return _PLAIN[command]
+    if command not in _WITH_ARGUMENT:
+        known = ", ".join((*_PLAIN, *_WITH_ARGUMENT))
+        raise ConfigError(f"control: expected one of {known}, or JSON, got {command!r}")
+    what, make = _WITH_ARGUMENT[command]
+    if argument is None:
+        raise ConfigError(f"control {command}: expected {what}")
+    try:
+        request = make(argument)
+    except ValueError:
+        raise ConfigError(f"control {command}: expected {what}, got {argument!r}") from None
+    decode_command(msgspec.json.encode(request))
+    return request
+
+
+def _is_json(text: str) -> bool:
+    import msgspec
+
+    try:
+        return isinstance(msgspec.json.decode(text.encode()), dict)
+    except msgspec.DecodeError:
+        return False
+
+
+def _channels(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _thresholds(file: str) -> dict[str, Any]:
+    from cortexwire.runtime.assembly import read_thresholds
+
+    found = read_thresholds(Path(file))
+    return {"command": "set_thresholds", "thresholds_uv": [value if value == value else None for value in found]}
+
+
+def _overlay(file: str) -> dict[str, Any]:
+    path = Path(file).absolute()
+    short = int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:8], "little")
+    return {"command": "apply_overlay", "path": str(path), "hash": f"{short:016x}"}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(part)}" for name, part in value.items() if part) or "all zero"
+    if isinstance(value, list):
+        return " ".join(_short(part) for part in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_PLAIN: Final[dict[str, dict[str, Any]]] = {
+    "arm": {"command": "arm"},
+    "disarm": {"command": "disarm"},
+    "neutral": {"command": "neutral", "on": True},
+    "release": {"command": "neutral", "on": False},
+    "rollback": {"command": "rollback_overlay"},
+    "confirm": {"command": "confirm_identity"},
+    "state": {"command": "state"},
+}
+_WITH_ARGUMENT: Final[dict[str, tuple[str, Callable[[str], dict[str, Any]]]]] = {
+    "gain": ("a factor", lambda text: {"command": "set_gain", "gain": float(text)}),
+    "recalibrate": ("seconds", lambda text: {"command": "recalibrate", "seconds": float(text)}),
+    "mask": ("channels such as 3,17", lambda text: {"command": "mask", "channels": _channels(text), "masked": True}),
+    "unmask": ("channels such as 3,17", lambda text: {"command": "mask", "channels": _channels(text), "masked": False}),
+    "mark": ("a code from 256 up", lambda text: {"command": "mark", "code": int(text)}),
+    "thresholds": ("a file that calibrate wrote", _thresholds),
+    "overlay": ("the file of an overlay", _overlay),
+}

@@ -1,0 +1,63 @@
+"""Options that several commands share, so that one word means one thing everywhere."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+RUN: Final = "Run"
+SEND: Final = "Send and watch"
+LEARN: Final = "Recordings and decoders"
+MEASURE: Final = "Measure"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON rather than words.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A session.toml, a folder of wav files, or a simulated session such as "
+        "[cyan]sim:channels=96,seconds=60,seed=3[/cyan].",
+        show_default=False,
+    ),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="Folder to look for the recording in first.", show_default=False)
+]
+BundleFolder = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Folder of the model bundle; [cyan]reference[/cyan] is the one that is shipped."),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; CORTEXWIRE_* variables and flags go before it.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by its path; may be given again.", show_default=False),
+]
+FrontEndAssignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the signal chain, such as [cyan]filter.high_hz=6000[/cyan]; may be given again.",
+        show_default=False,
+    ),
+]
+Armed = Annotated[
+    bool | None, typer.Option("--armed/--disarmed", help="Whether outputs are commands.", show_default="disarmed")
+]
+Thresholds = Annotated[Path | None, typer.Option("--thresholds", help="Thresholds in microvolts, as calibrate writes.")]
+Overlay = Annotated[Path | None, typer.Option("--overlay", help="Parameters of the day, laid over the bundle's.")]
+Provider = Annotated[
+    Literal["auto", "cpu", "cuda"] | None, typer.Option("--provider", help="What runs the decoder.", show_default="auto")
+]
+From = Annotated[float, typer.Option("--from", help="Where to begin, in seconds of the recording.", min=0.0)]
+To = Annotated[float | None, typer.Option("--to", help="Where to end, in seconds.", show_default="the end")]
+PacketSamples = Annotated[
+    str | None,
+    typer.Option(
+        "--packet-samples", metavar="N|LOW-HIGH", help="Samples in a packet, or drawn anew each time.", show_default="1 ms"
+    ),
+]
+PacketMs = Annotated[float | None, typer.Option("--packet-ms", help="The same in milliseconds.", show_default=False)]
+Epoch = Annotated[int | None, typer.Option("--epoch", help="Name of this start of the stream.", show_default="random")]
