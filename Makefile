@@ -39,10 +39,11 @@ bench: $(CORE)  ## speed of the kernels, and latency through the whole service
 	$(BIN)/cortexwire bench latency
 
 evidence-2: $(CORE)  ## the must-show runs of issue 2, as JSON under evidence/
-	$(BIN)/python -m cortexwire.bench.evidence 2 --out evidence
+	$(BIN)/python -m cortexwire.bench.evidence 2
 
-reference-bundle: $(CORE)  ## train the demo's decoder again, exactly as shipped
-	$(BIN)/python -m cortexwire.training.reference
+reference-bundle: $(CORE)  ## train the demo's decoder again, as shipped
+	$(BIN)/cortexwire train sim:channels=96,seconds=300,seed=1 --decoder wiener --history 10 --reference mean \
+	  --unit cm/s --name reference --out models/cortexwire/decoders/reference --replace
 
 constraints: $(CORE)  ## resolve every dependency anew and write constraints.txt
 	@{ sed -n '/^#/p' constraints.txt && \

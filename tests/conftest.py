@@ -30,7 +30,6 @@ def pytest_configure() -> None:
     if "CORTEXWIRE_CACHE" not in os.environ:
         _scratch.append(tempfile.mkdtemp(prefix="cortexwire-kernels-"))
         _environment.setenv("CORTEXWIRE_CACHE", _scratch[0])
-    _environment.setenv("NUMBA_CACHE_DIR", os.environ["CORTEXWIRE_CACHE"])
     settings.register_profile("local", deadline=None)
     settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
     settings.load_profile("ci" if os.environ.get("CI") else "local")

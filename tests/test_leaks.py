@@ -36,13 +36,9 @@ def test_a_process_is_found_even_when_its_parent_has_ended() -> None:
     before = Census.take()
     sleeper = "import sys; print(flush=True); sys.stdin.read()"
     parent = (
-        "import subprocess, sys; "
-        f"child = subprocess.Popen([sys.executable, '-c', {sleeper!r}]); "
-        "child.returncode = 0"
+        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {sleeper!r}]); child.returncode = 0"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.wait()

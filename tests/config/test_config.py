@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cortexwire.config import EngineConfig, default_run_dir, load_config
+from cortexwire.config import EngineConfig, default_run_dir, load_config, nested
 from cortexwire.errors import ConfigError
 
 
@@ -126,3 +126,30 @@ def test_the_description_lists_every_key_once() -> None:
     assert "pipeline.safety.hold_ms = 100.0" in lines
     keys = [line.partition(" = ")[0] for line in lines]
     assert len(keys) == len(set(keys))
+
+
+def test_assignments_go_before_flags_and_read_values_as_the_environment_does() -> None:
+    found = load_config(
+        env={},
+        flags={"ingest.bind": False, "bundle": "b"},
+        assignments=("ingest.bind=true", "pipeline.deadline.deadline_ms=null", "pipeline.output.gain=[[1, 0], [0, 2]]"),
+    )
+    assert found.ingest.bind
+    assert found.pipeline.deadline.deadline_ms is None
+    assert found.pipeline.output.gain == ((1.0, 0.0), (0.0, 2.0))
+    assert found.bundle == Path("b")
+
+
+@pytest.mark.parametrize("text", ["armed", "=true", ""])
+def test_an_assignment_without_a_key_or_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected KEY=VALUE"):
+        load_config(env={}, assignments=(text,))
+
+
+def test_a_wrong_assignment_names_where_it_came_from() -> None:
+    with pytest.raises(ConfigError, match=r"ingest\.endpont \(from --set\): there is no such setting"):
+        load_config(env={}, assignments=("ingest.endpont=tcp://a:1",))
+
+
+def test_values_by_path_become_a_tree() -> None:
+    assert nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}

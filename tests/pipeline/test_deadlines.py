@@ -61,11 +61,20 @@ def test_the_relation_of_the_clocks_follows_a_drift_within_two_windows() -> None
     assert deadlines.due_ns(0) == 43 * MS
 
 
-def test_what_was_known_before_a_long_silence_is_forgotten() -> None:
+def test_what_bursts_in_after_a_silence_is_late_however_long_it_was() -> None:
     deadlines = make(clock_window_s=1.0)
     deadlines.observe(100, 100 * MS)
     deadlines.observe(101, 10 * S)
-    assert deadlines.due_ns(4) == 10 * S - 1 * MS + 20 * MS
+    assert deadlines.due_ns(4) == 120 * MS
+    assert list(deadlines.bins_due(10 * S, 5)) == list(range(5, 30))
+
+
+def test_a_rig_that_paused_is_on_time_again_after_a_window() -> None:
+    deadlines = make(clock_window_s=1.0)
+    deadlines.observe(100, 100 * MS)
+    for sample in range(110, 1130, 10):
+        deadlines.observe(sample, 10 * S + sample * MS)
+    assert deadlines.due_ns(56) == 10 * S + 1140 * MS + 20 * MS
 
 
 def test_every_bin_is_handed_over_once_and_is_late_from_then_on() -> None:

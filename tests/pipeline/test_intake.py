@@ -175,10 +175,57 @@ def test_samples_that_come_again_are_trimmed() -> None:
 
 
 def test_a_jump_over_an_absurd_range_costs_nothing() -> None:
-    items, counters = run([wideband(0), wideband(2**63, 2**62 - 4), wideband(2**63 + 1, 2**62)])
+    items, counters = run([wideband(0), wideband(2**63, 2**53 - 8), wideband(2**63 + 1, 2**53 - 4)])
     assert_tiles(items)
     assert counters.lost_packets == 2**63 - 1
-    assert counters.missing_samples == 2**62 - 8
+    assert counters.missing_samples == 2**53 - 12
+
+
+@pytest.mark.parametrize(
+    ("packet", "message"),
+    [
+        (decode_packet(encoder().events(0, 2**32 - 1, make_events([], []))), "60 s of signal, got 143165.5765 s"),
+        (wideband(0, 2**53 - 3), f"samples up to {2**53}, got {2**53 - 3} to {2**53 + 1}"),
+        (wideband(0, 2**62), f"samples up to {2**53}"),
+    ],
+)
+def test_a_packet_that_reaches_beyond_reason_counts_as_not_received(packet: Packet, message: str) -> None:
+    intake = Intake(IntakeSettings())
+    assert intake.accept(packet) == []
+    assert message in intake.last_fault
+    intake.accept(wideband(0))
+    assert intake.accept(packet) == []
+    assert nonzero(intake.counters) == {"accepted": 1, "mismatched": 2}
+
+
+def test_a_sample_counter_that_begins_again_is_a_restart_after_a_run_of_its_packets() -> None:
+    whole = [wideband(sequence, 4000 + 4 * sequence) for sequence in range(3)]
+    again = [wideband(3 + k, 4 * k) for k in range(40)]
+    items, counters = run([*whole, *again], restart_run_packets=8)
+    assert sequences(items) == list(range(43))
+    assert [item for item in items if isinstance(item, Restart)] == [Restart(1, 0), Restart(1, 1)]
+    assert nonzero(counters) == {"accepted": 43, "restarts_same_epoch": 1}
+
+
+def test_one_absurd_jump_silences_a_stream_no_longer_than_a_run() -> None:
+    packets = stream(60)
+    packets[20] = wideband(20, 2**53 - 4)
+    items, counters = run(packets, restart_run_packets=8)
+    assert sequences(items) == list(range(60))
+    assert Restart(1, 1) in items
+    assert counters.restarts_same_epoch == counters.gaps == 1
+    assert counters.overlapping_samples == 0
+
+
+def test_repeated_samples_are_no_restart_while_their_run_is_short_or_broken() -> None:
+    whole = stream(40)
+    for at in (range(7), (0, 1, 2, 3, 5, 6, 7, 8, 0, 1, 2)):
+        again = [wideband(40 + k, 4 * index) for k, index in enumerate(at)]
+        onwards = [wideband(40 + len(again) + k, 160 + 4 * k) for k in range(3)]
+        items, counters = run([*whole, *again, *onwards], restart_run_packets=8)
+        assert_tiles(items)
+        expected = {"accepted": 43 + len(again), "overlapping_samples": 4 * len(again)}
+        assert nonzero(counters) == expected
 
 
 def test_other_kinds_take_part_in_the_sequence_and_move_no_sample() -> None:

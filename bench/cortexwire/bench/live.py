@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Self
 
 import zmq
 
-from cortexwire.clients.replay import replay
+from cortexwire.clients.replay import Speed, replay
 from cortexwire.config import EngineConfig, IngestSettings, OutputSocketSettings, TapSettings
 from cortexwire.decoders import load_bundle
 from cortexwire.errors import CortexwireError
@@ -40,7 +40,12 @@ SILENCE_MS: Final = 60_000
 PROBE_EPOCH: Final = 1
 """Epoch of the empty stream by which a run finds out that its subscription stands."""
 _TAP_MEGABYTES: Final = 8
+_WHOLE_STREAM_MS: Final = 1e7
+"""Room for all that a run sends. libzmq throws away what a closed connection still holds while a full queue keeps it
+from being read, so a sender that is done before the engine would lose its last packets otherwise."""
 _PROBE_WAIT_MS: Final = 20
+_LOOK_MS: Final = 500
+_SAID: Final = 2000
 
 
 class RunError(CortexwireError):
@@ -64,10 +69,9 @@ class Child:
     def __init__(self, role: Literal["engine", "rig", "subscribe", "sleep"], settings: Mapping[str, Any]) -> None:
         self._role = role
         command = [sys.executable, "-m", "cortexwire.bench.child", role, json.dumps(dict(settings))]
-        environment = {name: value for name, value in os.environ.items() if name not in _OF_ENGINE}
         with ExitStack() as opened:
             self._errors = opened.enter_context(tempfile.TemporaryFile())
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, env=environment)
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, env=_environment())
             self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
             self._reader = threading.Thread(target=self._read, name=f"output of {role}")
             self._reader.start()
@@ -93,11 +97,21 @@ class Child:
             raise RunError(f"{self._role}: expected a line within {seconds:g} s, none came") from None
         if not line:
             self._process.wait()
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip()[-2000:]
-            raise RunError(f"{self._role}: ended with exit status {self._process.returncode}: {said}")
+            self.check()
+            raise RunError(f"{self._role}: ended without a result")
         content: dict[str, Any] = json.loads(line)
         return content
+
+    def check(self) -> None:
+        """Look whether it still runs, or ended well.
+
+        Raises:
+            RunError: It failed; with the end of what it said.
+        """
+        if self._process.poll():
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip()[-_SAID:]
+            raise RunError(f"{self._role}: ended with exit status {self._process.returncode}: {said}")
 
     def result(self, seconds: float = START_S) -> dict[str, Any]:
         """Wait for it to end by itself, and give its result.
@@ -144,12 +158,10 @@ class Child:
         self.close()
 
 
-_OF_ENGINE: Final = frozenset(
-    name
-    for name in os.environ
-    if name.startswith("CORTEXWIRE_") and name not in ("CORTEXWIRE_CACHE", "CORTEXWIRE_DATA")
-)
-"""Variables that would change the configuration of an engine; those that are measured get theirs whole."""
+def _environment() -> dict[str, str]:
+    """Leave out what would change an engine's configuration: one that is measured gets its own whole."""
+    kept = ("CORTEXWIRE_CACHE", "CORTEXWIRE_DATA")
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith("CORTEXWIRE_")}
 
 
 def lossless_config(bundle: Path, folder: Path, **changes: Any) -> EngineConfig:
@@ -161,7 +173,9 @@ def lossless_config(bundle: Path, folder: Path, **changes: Any) -> EngineConfig:
         changes: Other keys of `EngineConfig`.
     """
     given: dict[str, Any] = {
-        "ingest": IngestSettings(endpoint=f"ipc://{folder}/in", socket="pull", bind=True),
+        "ingest": IngestSettings(
+            endpoint=f"ipc://{folder}/in", socket="pull", bind=True, high_water_ms=_WHOLE_STREAM_MS
+        ),
         "output": OutputSocketSettings(endpoint=f"ipc://{folder}/out", high_water_bins=100_000),
         "bundle": bundle,
         "run_dir": folder / "run",
@@ -219,7 +233,7 @@ def run_live(config: EngineConfig, send: Callable[[str], object], epoch: int) ->
             outputs.connect(engine.ready["output"])
             probes = _subscribed(context, engine.ready["ingest"], outputs, config)
             send(engine.ready["ingest"])
-            frames = tuple(_until_end(outputs, epoch))
+            frames = tuple(_until_end(outputs, epoch, engine))
         summary = engine.stop()
     published = summary["counters"]["outputs"] - probes
     if len(frames) != published:
@@ -235,15 +249,16 @@ def replay_live(
     epoch: int,
     start_s: float = 0.0,
     stop_s: float | None = None,
+    speed: Speed = "fast",
 ) -> LiveRun:
-    """`run_live` of a session that `replay` sends as fast as the engine takes it.
+    """`run_live` of a session that `replay` sends, by default as fast as the engine takes it.
 
     Raises:
         RunError: As `run_live`.
     """
 
     def send(endpoint: str) -> None:
-        replay(session, endpoint, packet_samples, speed="fast", epoch=epoch, start_s=start_s, stop_s=stop_s)
+        replay(session, endpoint, packet_samples, speed=speed, epoch=epoch, start_s=start_s, stop_s=stop_s)
 
     return run_live(config, send, epoch)
 
@@ -288,8 +303,14 @@ def _subscribed(
     raise RunError(f"expected an answer to one of {encoder.sequence} probes, none came")
 
 
-def _until_end(outputs: zmq.Socket[bytes], epoch: int) -> Iterator[bytes]:
-    while outputs.poll(SILENCE_MS):
+def _until_end(outputs: zmq.Socket[bytes], epoch: int, engine: Child) -> Iterator[bytes]:
+    silent_ms = 0
+    while silent_ms < SILENCE_MS:
+        if not outputs.poll(_LOOK_MS):
+            engine.check()
+            silent_ms += _LOOK_MS
+            continue
+        silent_ms = 0
         frame = outputs.recv()
         output = decode_output(frame)
         if output.epoch != epoch:

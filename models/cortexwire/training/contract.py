@@ -5,7 +5,7 @@ One file under `families/` holds one family and ends in a `FAMILY`; nothing else
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -65,6 +65,30 @@ class Fitted(Protocol):
         """
 
 
+class Trace(NamedTuple):
+    """A run of a reference, opened up.
+
+    Attributes:
+        outputs: What `predict` gives.
+        states: By the name of the graph's state input, `(n_bins, *shape)`: what each step started from.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    states: dict[str, NDArray[Any]]
+
+
+@runtime_checkable
+class Traceable(Fitted, Protocol):
+    """A fitted decoder whose graph can be compared step by step, each from the reference's own state."""
+
+    @property
+    def contracting(self) -> bool:
+        """Whether a small difference in state dies out; if not, graph and reference part when left alone."""
+
+    def trace(self, features: Features) -> Trace:
+        """Decode one segment, float32 `(n_bins, n_features)`, and tell the states."""
+
+
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
 
 
@@ -94,9 +118,7 @@ class Family(Generic[SettingsT]):
             raise ConfigError(f"{self.name}: {error}") from error
 
 
-def normalisation(
-    features: Features, usable: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def normalisation(features: Features, usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and scale `(n_features,)` over the usable bins; a feature that never varies has scale 1."""
     rows = features[usable]
     mean = rows.mean(axis=0, dtype=np.float64)

@@ -23,12 +23,22 @@ class TrainingData:
         targets: `(n_bins, n_outputs)`, the kinematics at each bin's last sample; NaN where unknown.
         keep: bool `(n_bins,)`, bins that may teach (their history is complete and valid); None means all.
         segments: First bin of each segment, ascending from 0.
+        joins: Bins whose predecessor is not their past, ascending: the first bin of each trial where trials
+            were cut out and put end to end. History runs across them all the same, as it must live.
+        positions: `(n_bins, n_outputs)`, where the targets are velocities: the positions that they change, at
+            the same instants and along the same axes; NaN where unknown.
+        goals: Of the shape of `positions`: where the subject wanted to go; NaN where nowhere.
+        closed_loop: Whether the subject saw the decoded output move, so that it steered by `positions`.
     """
 
     features: Features
     targets: NDArray[np.float64]
     keep: NDArray[np.bool_] | None = None
     segments: tuple[int, ...] = (0,)
+    joins: tuple[int, ...] = ()
+    positions: NDArray[np.float64] | None = None
+    goals: NDArray[np.float64] | None = None
+    closed_loop: bool = False
 
     def __post_init__(self) -> None:
         n_bins, shapes = len(self.features), (self.features.shape, self.targets.shape)
@@ -39,6 +49,13 @@ class TrainingData:
         if not np.isfinite(self.features).all():
             raise ConfigError("features: expected finite values; a bin without data enters at the mean")
         check_segments(self.segments, n_bins)
+        for name, table in (("positions", self.positions), ("goals", self.goals)):
+            if table is not None and table.shape != self.targets.shape:
+                raise ConfigError(f"{name}: expected the shape of the targets {self.targets.shape}, got {table.shape}")
+        if list(self.joins) != sorted(set(self.joins)) or (
+            self.joins and not 0 <= self.joins[0] <= self.joins[-1] < n_bins
+        ):
+            raise ConfigError(f"joins: expected ascending bins of {n_bins}, got {self.joins[:5]}")
 
     def usable(self, warm_up_bins: int) -> NDArray[np.bool_]:
         """Say which bins may teach a decoder whose first `warm_up_bins` outputs of a segment lack history.
@@ -51,6 +68,17 @@ class TrainingData:
             mask &= self.keep
         for start in self.segments:
             mask[start : start + warm_up_bins] = False
+        return mask
+
+    def successive(self) -> NDArray[np.bool_]:
+        """Say which bins follow their own past: none that begins a segment or is a join.
+
+        Returns:
+            bool `(n_bins,)`.
+        """
+        mask: NDArray[np.bool_] = np.ones(len(self.features), dtype=bool)
+        mask[[start for start in self.segments if start < len(mask)]] = False
+        mask[list(self.joins)] = False
         return mask
 
 

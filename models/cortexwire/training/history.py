@@ -1,6 +1,7 @@
 """Rows of history: what a decoder with a window sees at each bin, oldest bin first."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -10,7 +11,7 @@ _CHUNK = 8192
 
 
 def history_rows(
-    z: NDArray[np.float32], history: int, segments: tuple[int, ...]
+    z: NDArray[np.floating[Any]], history: int, segments: tuple[int, ...]
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Walk through the bins in chunks.
 

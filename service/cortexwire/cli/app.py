@@ -11,7 +11,8 @@ import typer
 
 from cortexwire.cli import bench, bundles, control, demo, engine, inspect, recordings, rig, subscribe
 from cortexwire.cli.help import examples
-from cortexwire.errors import CortexwireError, ProcessError
+from cortexwire.errors import CortexwireError
+from cortexwire.runtime.children import ChildError
 from cortexwire.runtime.parent import end_with_parent
 
 FAILED: Final = 1
@@ -33,9 +34,19 @@ for module in (demo, engine, control, subscribe, rig, recordings, bundles, inspe
     module.register(app)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"cortexwire {metadata.version('cortexwire')}")
+        raise typer.Exit
+
+
 @app.callback()
 def cortexwire(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)
+    ] = False,
 ) -> None:
     """Real-time decoding of intracortical recordings: packets in over ZeroMQ, velocity out."""
 
@@ -44,8 +55,8 @@ def run() -> NoReturn:
     """Run one command and exit."""
     end_with_parent()
     try:
-        app()
-    except ProcessError as error:
+        app(prog_name="cortexwire")
+    except ChildError as error:
         sys.exit(_fail(str(error), FAILED))
     except CortexwireError as error:
         sys.exit(_fail(str(error), MISUSED))

@@ -32,8 +32,8 @@ def control(
     command: Annotated[
         str,
         typer.Argument(
-            help="arm, disarm, neutral, release, state, recalibrate SECONDS, gain FACTOR, mask CHANNELS, unmask CHANNELS, "
-            "thresholds FILE, overlay FILE, rollback, confirm, mark CODE; or a command as JSON.",
+            help="arm, disarm, neutral, release, state, recalibrate SECONDS, gain FACTOR, mask CHANNELS, "
+            "unmask CHANNELS, thresholds FILE, overlay FILE, rollback, confirm, mark CODE; or a command as JSON.",
             show_default=False,
         ),
     ],

@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -14,6 +14,11 @@ from cortexwire.cli.help import examples
 if TYPE_CHECKING:
     from cortexwire.config import EngineConfig
     from cortexwire.runtime.engine import Engine, EngineSummary
+    from cortexwire.runtime.histogram import LatencySummary
+
+
+_INGEST: Final = "tcp://127.0.0.1:5555"
+_OUTPUT: Final = "tcp://127.0.0.1:5556"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,17 +41,15 @@ def register(app: typer.Typer) -> None:
 def engine(
     config: options.Config = None,
     bundle: options.BundleFolder = None,
-    ingest: Annotated[str | None, typer.Option(help="Where packets come from.", show_default="tcp://127.0.0.1:5555")] = None,
+    ingest: Annotated[str | None, typer.Option(help="Where packets come from.", show_default=_INGEST)] = None,
     socket: Annotated[
         Literal["sub", "pull"] | None,
-        typer.Option(help="sub: a full queue drops, and the loss is counted; pull: the sender waits.", show_default="sub"),
+        typer.Option(help="sub: a full queue drops, which is counted; pull: the sender waits.", show_default="sub"),
     ] = None,
     bind: Annotated[
         bool | None, typer.Option("--bind/--connect", help="Bind to the ingest endpoint.", show_default="connect")
     ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Where outputs are published.", show_default="tcp://127.0.0.1:5556")
-    ] = None,
+    output: Annotated[str | None, typer.Option(help="Where outputs are published.", show_default=_OUTPUT)] = None,
     armed: options.Armed = None,
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
@@ -114,15 +117,15 @@ def _show_summary(summary: "EngineSummary", json: bool) -> None:
             "frames": summary.frames,
             "bins": summary.bins,
             "time": f"{summary.wall_s:.1f} s, {100 * summary.cpu_s / max(summary.wall_s, 1e-9):.1f} % of a core",
-            **{
-                name.replace("_", " "): f"p50 {s.p50_ns / 1e6:.3f}  p99 {s.p99_ns / 1e6:.3f}  max {s.max_ns / 1e6:.3f} ms"
-                for name, s in summary.latency.items()
-                if s.total
-            },
+            **{name.replace("_", " "): _in_words(s) for name, s in summary.latency.items() if s.total},
             "counters": ", ".join(f"{name} {count}" for name, count in summary.counters.items() if count) or "all zero",
         },
         "engine stopped",
     )
+
+
+def _in_words(found: "LatencySummary") -> str:
+    return f"p50 {found.p50_ns / 1e6:.3f}  p99 {found.p99_ns / 1e6:.3f}  max {found.max_ns / 1e6:.3f} ms"
 
 
 def serve(context: typer.Context) -> None:

@@ -32,14 +32,14 @@ Config = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by its path; may be given again.", show_default=False),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its path, again and again.", show_default=False),
 ]
 FrontEndAssignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the signal chain, such as [cyan]filter.high_hz=6000[/cyan]; may be given again.",
+        help="A setting of the signal chain, such as [cyan]filter.high_hz=6000[/cyan].",
         show_default=False,
     ),
 ]
@@ -49,14 +49,18 @@ Armed = Annotated[
 Thresholds = Annotated[Path | None, typer.Option("--thresholds", help="Thresholds in microvolts, as calibrate writes.")]
 Overlay = Annotated[Path | None, typer.Option("--overlay", help="Parameters of the day, laid over the bundle's.")]
 Provider = Annotated[
-    Literal["auto", "cpu", "cuda"] | None, typer.Option("--provider", help="What runs the decoder.", show_default="auto")
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option(help="What runs the decoder.", show_default="auto"),
 ]
 From = Annotated[float, typer.Option("--from", help="Where to begin, in seconds of the recording.", min=0.0)]
 To = Annotated[float | None, typer.Option("--to", help="Where to end, in seconds.", show_default="the end")]
 PacketSamples = Annotated[
     str | None,
     typer.Option(
-        "--packet-samples", metavar="N|LOW-HIGH", help="Samples in a packet, or drawn anew each time.", show_default="1 ms"
+        "--packet-samples",
+        metavar="N|LOW-HIGH",
+        help="Samples in a packet, or drawn each time.",
+        show_default="1 ms",
     ),
 ]
 PacketMs = Annotated[float | None, typer.Option("--packet-ms", help="The same in milliseconds.", show_default=False)]

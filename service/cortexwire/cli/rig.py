@@ -45,7 +45,7 @@ def replay(
     endpoint: Endpoint = "tcp://127.0.0.1:5555",
     socket: SenderSocket = "pub",
     bind: Bind = True,
-    speed: Annotated[str, typer.Option(metavar="K|fast", help="Multiple of real time, or as fast as it is taken.")] = "1",
+    speed: Annotated[str, typer.Option(metavar="K|fast", help="Multiple of real time, or as it is taken.")] = "1",
     loop: Annotated[bool, typer.Option("--loop", help="Start again at the end, sample indices running on.")] = False,
     start_s: options.From = 0.0,
     stop_s: options.To = None,
@@ -121,6 +121,7 @@ def simulate(
     seconds: Annotated[float | None, typer.Option(min=0.0, help="How long.", show_default="until Ctrl-C")] = None,
     packet_samples: Annotated[int | None, typer.Option(min=1, help="Samples in a packet.", show_default="1 ms")] = None,
     packet_ms: options.PacketMs = None,
+    queue_ms: Annotated[float, typer.Option(min=1.0, help="Signal that may wait for a slow receiver.")] = 1000.0,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the simulator.", show_default=False),
@@ -156,6 +157,7 @@ def simulate(
             bind=bind,
             seconds=seconds,
             stop=stop,
+            queue_ms=queue_ms,
             epoch=epoch,
             on_ready=ready,
         )

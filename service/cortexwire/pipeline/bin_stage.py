@@ -5,7 +5,7 @@ What happens at a bin's edge (a calibration ends, thresholds or masks change) ha
 are cut.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from cortexwire.decoders.manifest import StreamSpec
 from cortexwire.errors import ConfigError, PacketError
+from cortexwire.pipeline.blanking import Blanking
 from cortexwire.pipeline.counters import Counters
+from cortexwire.pipeline.expectation import FURTHEST_SAMPLE
 from cortexwire.pipeline.intake import Intake
 from cortexwire.pipeline.items import Aux, End, Gap, Item, Restart, Span
 from cortexwire.pipeline.settings import IntakeSettings
-from cortexwire.signal.binning import RAILING, Bin, BinSource, EventBins
+from cortexwire.signal.binning import RAILING, Bin, EventBins
 from cortexwire.signal.bins import BinClock, samples_in
 from cortexwire.signal.calibration import Adaptation, Calibration, Noise, known_thresholds, thresholds_from
 from cortexwire.signal.settings import FrontEndSettings
@@ -27,8 +29,6 @@ from cortexwire.types import Rate
 from cortexwire.wire import Descriptor, Kind, MarkerCode, Packet, decode_packet
 
 KINDS: Final = {"wideband": Kind.WIDEBAND, "events": Kind.EVENTS, "counts": Kind.COUNTS}
-FAR: Final = 2**62
-"""A sample index that no stream reaches."""
 MAD_STRIDE: Final = 31
 """Every so many samples one is kept for a median; odd, so that it does not walk in step with line noise."""
 
@@ -63,7 +63,13 @@ class Described(msgspec.Struct, frozen=True):
     descriptor: Descriptor
 
 
-Event = Closed | Started | Reset | Ended | Described
+class Announced(msgspec.Struct, frozen=True):
+    """The samples that follow are of the rig with this descriptor; 0 for one that sends no identities."""
+
+    descriptor_hash: int
+
+
+Event = Closed | Started | Reset | Ended | Described | Announced
 
 
 class BinStage:
@@ -100,7 +106,13 @@ class BinStage:
         self.last_packet: Packet | None = None
         kind = KINDS[stream.kind]
         uv_per_bit = stream.uv_per_bit if kind is Kind.WIDEBAND else None
-        self.intake.expect(kind, stream.n_channels, self.rate, uv_per_bit)
+        block = BinClock(self.rate, 1.0)
+        # The kernel multiplies sample indices by the denominator of its blocks, in 64 bits.
+        furthest = (2**63 - 1) // block.den - 2 * block.longest if kind is Kind.WIDEBAND else FURTHEST_SAMPLE
+        within = self._across if kind is Kind.COUNTS else None
+        self.intake.expect(kind, stream.n_channels, self.rate, uv_per_bit, furthest, within)
+        self._blanking = Blanking(self._over_blocks(block) if kind is Kind.WIDEBAND else int)
+        self._announced: int | None = None
         self._reset_samples = samples_in(self.rate, intake.reset_after_ms)
         self._source: WidebandBins | EventBins
         self._dtype: np.dtype[np.int16] | np.dtype[np.float32] | None = None
@@ -111,7 +123,6 @@ class BinStage:
         self._adaptation: Adaptation | None = None
         self._kept: list[NDArray[np.float32]] = []
         self._at_edge: list[Callable[[], None]] = []
-        self._blank_from = 0
         self._begun = False
         if kind is Kind.WIDEBAND:
             self._make_source(np.dtype(np.int16))
@@ -155,17 +166,11 @@ class BinStage:
         except PacketError as error:
             self.intake.malformed(error.reason, str(error))
             return []
-        events: list[Event] = []
-        for item in self.intake.accept(packet):
-            self._take(item, events)
-        return events
+        return self._take_all(self.intake.accept(packet))
 
     def flush(self) -> list[Event]:
         """Give up waiting for missing packets; for the end of an input."""
-        events: list[Event] = []
-        for item in self.intake.flush():
-            self._take(item, events)
-        return events
+        return self._take_all(self.intake.flush())
 
     def set_thresholds(self, thresholds_uv: tuple[float | None, ...]) -> None:
         """Put thresholds in force at the next bin's edge.
@@ -220,6 +225,28 @@ class BinStage:
 
         self._do_at_edge(apply)
 
+    def _across(self, packet: Packet) -> str | None:
+        """Refuse counts that belong to two bins: nobody can tell how many to which."""
+        edge = self.clock.start(self.clock.bin_of(packet.sample_index) + 1)
+        if packet.end_sample <= edge:
+            return None
+        where = f"samples {packet.sample_index} to {packet.end_sample} across the edge at {edge}"
+        return f"packet {packet.sequence}: expected counts within one bin, got {where}"
+
+    def _over_blocks(self, block: BinClock) -> Callable[[int], int]:
+        """A block is blanked as a whole, and ends at a bin's edge at the latest."""
+
+        def over(stop: int) -> int:
+            return min(clock.start(clock.bin_of(stop - 1) + 1) for clock in (block, self.clock))
+
+        return over
+
+    def _take_all(self, items: Sequence[Item]) -> list[Event]:
+        events: list[Event] = []
+        for item in items:
+            self._take(item, events)
+        return events
+
     def _take(self, item: Item, events: list[Event]) -> None:
         if isinstance(item, Span):
             self._span(item, events)
@@ -227,7 +254,11 @@ class BinStage:
             self._gap(item, events)
         elif isinstance(item, Restart):
             self._begun = False
-            self._blank_from = 0
+            self._blanking.clear()
+            self._announced = None
+            self._kept.clear()
+            # The bin whose edge they waited for never ends.
+            self._do_what_waited()
             self.notes.append(f"stream begins: epoch {item.epoch:#018x}, incarnation {item.incarnation}")
             events.append(Started(item.epoch, item.incarnation))
         elif isinstance(item, Aux):
@@ -238,38 +269,50 @@ class BinStage:
     def _span(self, span: Span, events: list[Event]) -> None:
         packet = span.packet
         self.last_packet = packet
-        if packet.kind is Kind.WIDEBAND:
-            self._wideband_span(packet, span, events)
-            return
+        if packet.descriptor_hash != self._announced:
+            self._announced = packet.descriptor_hash
+            events.append(Announced(packet.descriptor_hash))
+        if packet.kind is Kind.WIDEBAND and packet.data.dtype != self._dtype:
+            self._make_source(packet.data.dtype)
         source = self._begin_at(span.start)
-        assert isinstance(source, EventBins)
-        if packet.kind is Kind.EVENTS:
-            offsets = packet.data["sample_offset"].astype(np.int64) - span.skip
-            channels = packet.data["channel"].astype(np.int64)
-            if span.skip:
-                offsets, channels = offsets[offsets >= 0], channels[offsets >= 0]
-            self._closed(source.push_events(span.stop - span.start, offsets, channels), events)
-            return
-        try:
-            if span.skip:
-                raise ValueError(f"expected whole recorded bins, got one of which {span.skip} samples came before")
-            self._closed(source.push_counts(packet.n_samples, packet.data), events)
-        except ValueError as error:
-            self.intake.malformed("value", f"packet {packet.sequence}: {error}")
+        if isinstance(source, WidebandBins):
+            self._wideband_span(source, packet, span, events)
+        elif packet.kind is Kind.EVENTS:
+            self._events_span(source, packet, span, events)
+        elif span.skip:
+            # Of a recorded bin that began before, nobody can tell which counts are new.
+            self.counters.gaps += 1
+            self.counters.missing_samples += span.stop - span.start
             self._closed(source.gap(span.stop), events)
+        else:
+            self._counts_span(source, packet, events)
 
-    def _wideband_span(self, packet: Packet, span: Span, events: list[Event]) -> None:
+    def _events_span(self, source: EventBins, packet: Packet, span: Span, events: list[Event]) -> None:
+        offsets = packet.data["sample_offset"].astype(np.int64) - span.skip
+        channels = packet.data["channel"].astype(np.int64)
+        done, n = 0, span.stop - span.start
+        while done < n:
+            m = min(n - done, self._blanking.apply(source))
+            inside = (offsets >= done) & (offsets < done + m)
+            self._closed(source.push_events(m, offsets[inside] - done, channels[inside]), events)
+            done += m
+
+    def _counts_span(self, source: EventBins, packet: Packet, events: list[Event]) -> None:
+        done, n = 0, packet.n_samples
+        nothing = np.zeros_like(packet.data)
+        while done < n:
+            m = min(n - done, self._blanking.apply(source))
+            done += m
+            self._closed(source.push_counts(m, packet.data if done == n else nothing), events)
+
+    def _wideband_span(self, source: WidebandBins, packet: Packet, span: Span, events: list[Event]) -> None:
         samples = packet.data[span.skip :]
-        if samples.dtype != self._dtype:
-            self._make_source(samples.dtype)
         if not samples.flags.c_contiguous:
             samples = np.ascontiguousarray(samples)
-        source = self._begin_at(span.start)
-        assert isinstance(source, WidebandBins)
         done, n = 0, len(samples)
         while done < n:
             start = source.position
-            m = min(n - done, source.until_edge)
+            m = min(n - done, source.until_edge, self._blanking.apply(source))
             if start < source.settled_at:
                 m = min(m, source.settled_at - start)
             closed = source.push(samples[done : done + m])
@@ -285,7 +328,7 @@ class BinStage:
         first += -first % MAD_STRIDE
         self._kept.append(filtered[first - start :: MAD_STRIDE, : self.stream.n_channels].copy())
 
-    def _begin_at(self, sample_index: int) -> BinSource:
+    def _begin_at(self, sample_index: int) -> WidebandBins | EventBins:
         if not self._begun:
             self._begun = True
             self._source.blank(0, 0)
@@ -305,15 +348,15 @@ class BinStage:
 
     def _aux(self, packet: Packet, events: list[Event]) -> None:
         if packet.kind is Kind.DESCRIPTOR:
+            self._announced = None
             events.append(Described(packet.data))
         elif packet.kind is Kind.MARKERS:
             for offset, code in zip(packet.data["sample_offset"], packet.data["code"], strict=True):
                 sample = packet.sample_index + int(offset)
                 if code == MarkerCode.BLANK_START:
-                    self._blank_from = sample
-                    self._source.blank(sample, FAR)
+                    self._blanking.start(sample)
                 elif code == MarkerCode.BLANK_END:
-                    self._source.blank(self._blank_from, sample)
+                    self._blanking.stop(sample)
 
     def _closed(self, bins: list[Bin], events: list[Event]) -> None:
         """Count each closed bin, let thresholds learn from it, and carry out what waited for its edge."""
@@ -326,10 +369,12 @@ class BinStage:
                 self.counters.railing_samples += railing * length
             events.append(Closed(closed, self._calibration is None))
             self._learn(closed)
-            if self._at_edge:
-                for action in self._at_edge:
-                    action()
-                self._at_edge.clear()
+            self._do_what_waited()
+
+    def _do_what_waited(self) -> None:
+        for action in self._at_edge:
+            action()
+        self._at_edge.clear()
 
     def _learn(self, closed: Bin) -> None:
         if self._calibration is not None:

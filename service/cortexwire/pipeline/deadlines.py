@@ -5,9 +5,10 @@ Two rules live here.
 *The relation of the clocks.* A packet can come late but not early, so the least of `received_ns -
 end_of_packet` over the recent past is the delay of an undisturbed packet, and `least delay + end of bin` is
 when that bin could have been complete. The minimum is taken over two buckets of `clock_window_s` (the current
-one and the one before), so that drift between the clocks is followed within that time at a constant cost. A
-bin that ends inside a packet comes up to one packet later than that, so `deadline_ms` has to exceed the
-length of a packet.
+one and the one before), so that drift between the clocks is followed within that time at a constant cost. The
+bucket before a silence counts however long the silence was: what bursts in behind it is late, and a rig that
+only paused is on time again when the next bucket begins. A bin that ends inside a packet comes up to one packet
+later than its due time would allow for, so `deadline_ms` has to exceed the length of a packet.
 
 *Lateness is decided by ticks only.* `bins_due` is asked once per clock tick; every bin that it hands over
 gets a safe output, and a bin is late if and only if it was handed over before it was decoded. The arrival of
@@ -56,13 +57,17 @@ class Deadlines:
         self._reset_after = round(reset_after_ms / 1e3 * rate.fraction)
         self.reset()
 
-    def reset(self) -> None:
-        """A new stream begins: its sample index bears no relation to the one before."""
+    def reset(self, passed: int = 0) -> None:
+        """A new stream begins: its sample index bears no relation to the one before.
+
+        Args:
+            passed: First bin of it that has not been handed over.
+        """
         self._bucket_start_ns: int | None = None
         self._least_ns = 0
         self._least_before_ns: int | None = None
         self._newest = 0
-        self._passed = 0
+        self._passed = passed
 
     def observe(self, end_sample: int, received_ns: int | None) -> None:
         """Take the arrival of an accepted signal packet.
@@ -81,8 +86,7 @@ class Deadlines:
             if delay_ns < self._least_ns:
                 self._least_ns = delay_ns
             return
-        fresh = begun is not None and received_ns - begun < 2 * self._window_ns
-        self._least_before_ns = self._least_ns if fresh else None
+        self._least_before_ns = self._least_ns if begun is not None else None
         self._bucket_start_ns = received_ns
         self._least_ns = delay_ns
 
@@ -126,8 +130,18 @@ class Deadlines:
         return range(first, stop)
 
     def is_late(self, bin_index: int) -> bool:
-        """Whether a bin that is decoded now had been handed over by `bins_due`."""
+        """Whether a bin that is decoded now had been handed over."""
         return bin_index < self._passed
+
+    def hand_over(self, next_bin: int) -> int:
+        """Hand over the first bin that has not been, for a safe output that has another reason than a tick.
+
+        Args:
+            next_bin: First bin that is not decoded.
+        """
+        index = max(next_bin, self._passed)
+        self._passed = index + 1
+        return index
 
     def _delay_ns(self) -> int | None:
         if not self._enabled or self._bucket_start_ns is None:

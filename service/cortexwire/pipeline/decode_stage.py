@@ -118,11 +118,11 @@ class DecodeStage:
             flags |= OutFlag.LIMITED
         if processed.nonfinite:
             flags |= OutFlag.NONFINITE
-        if validity is Validity.STALE:
+        if validity is not Validity.VALID:
             flags |= OutFlag.UNOBSERVED
         if self._warming:
             flags |= OutFlag.WARMING
             self._warming -= 1
-        unusable = OutFlag.NONFINITE | OutFlag.UNOBSERVED | OutFlag.WARMING
+        usable = validity is not Validity.STALE and not flags & (OutFlag.NONFINITE | OutFlag.WARMING)
         velocity = raw if processed.velocity is None else processed.velocity
-        return Decoded(velocity, results, validity, flags, not flags & unusable)
+        return Decoded(velocity, results, validity, flags, usable)

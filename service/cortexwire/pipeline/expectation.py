@@ -86,7 +86,8 @@ class Expectation:
         """Say what is wrong with the samples that a packet claims to cover."""
         rate, n = packet.rate, packet.n_samples
         if n * rate.den > LONGEST_PACKET_S * rate.num:
-            return f"packet {packet.sequence}: expected at most {LONGEST_PACKET_S} s of signal, got {n / rate.hz:.10g} s"
+            seconds = f"{n / rate.hz:.10g} s"
+            return f"packet {packet.sequence}: expected at most {LONGEST_PACKET_S} s of signal, got {seconds}"
         if packet.sample_index + n > self._furthest:
             return (
                 f"packet {packet.sequence}: expected samples up to {self._furthest}, "

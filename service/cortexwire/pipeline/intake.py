@@ -15,13 +15,15 @@ The rules, in the order in which they are applied to a packet:
 4. sequence number as expected: passed on; above: the numbers between are lost (or waited for);
 5. below: `reordered` if it was missing, else `duplicates`. A run of such packets in a row with consecutive
    sequence numbers is a rig that restarted in its epoch: a `Restart` with the next incarnation, then the
-   whole run.
+   whole run;
+6. samples that came before are dropped. A run of packets in a row that hold nothing else, each beginning where the
+   one before ended, is a device whose sample counter began again: a `Restart` likewise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cortexwire.pipeline.counters import Counters
-from cortexwire.pipeline.expectation import Expectation, Shape
+from cortexwire.pipeline.expectation import FURTHEST_SAMPLE, Expectation, Shape
 from cortexwire.pipeline.items import Aux, End, Gap, Item, Restart, Span
 from cortexwire.pipeline.rerun import Rerun, owned
 from cortexwire.pipeline.sequence import MissingRanges
@@ -63,6 +65,7 @@ class Intake:
         self._missing = MissingRanges()
         self._held: dict[int, Packet] = {}
         self._rerun = Rerun(self.counters)
+        self._back: list[Packet] = []
 
     @property
     def position(self) -> int | None:
@@ -75,9 +78,11 @@ class Intake:
         n_channels: int | None = None,
         rate: Rate | None = None,
         uv_per_bit: float | None = None,
+        furthest: int = FURTHEST_SAMPLE,
+        within: Callable[[Packet], str | None] | None = None,
     ) -> None:
-        """Say what signal packets have to look like; None leaves it to the first one of an epoch."""
-        self._expectation = Expectation(Shape(kind, n_channels, rate, uv_per_bit))
+        """Say what signal packets have to look like; None leaves it to the first one of an epoch; see `Shape`."""
+        self._expectation = Expectation(Shape(kind, n_channels, rate, uv_per_bit, None, furthest, within))
 
     def malformed(self, reason: str, message: str = "") -> None:
         """Count a frame that is no packet.
@@ -154,6 +159,7 @@ class Intake:
         self._base = self._expected = packet.sequence
         self._position = None
         self._rerun.clear()
+        self._back.clear()
         # What was sent before we joined is not lost, but if it comes now it is late, not a duplicate.
         self._missing.clear()
         self._missing.add(0, packet.sequence)
@@ -220,6 +226,27 @@ class Intake:
         elif start < position:
             self.counters.overlapping_samples += min(position, stop) - start
             if stop <= position:
+                self._go_back(packet, items)
                 return
+        self._back.clear()
         items.append(Span(packet, max(position - start, 0)))
         self._position = stop
+
+    def _go_back(self, packet: Packet, items: list[Item]) -> None:
+        """Keep a packet all of whose samples came before, until there are enough to say that the counter restarted."""
+        back = self._back
+        if back and packet.sample_index != back[-1].end_sample:
+            back.clear()
+        back.append(owned(packet))
+        if len(back) < self._run_length:
+            return
+        self._back = []
+        assert self._epoch is not None
+        self.counters.accepted -= len(back)
+        self.counters.overlapping_samples -= sum(again.n_samples for again in back)
+        self.counters.restarts_same_epoch += 1
+        self._incarnation += 1
+        self._position = None
+        items.append(Restart(self._epoch, self._incarnation))
+        for again in back:
+            self._pass_on(again, items)

@@ -17,7 +17,7 @@ from cortexwire.decoders.contract import Decoder
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.errors import BundleError, ConfigError
 from cortexwire.pipeline import commands
-from cortexwire.pipeline.bin_stage import BinStage, Closed, Described, Ended, Event, Reset, Started
+from cortexwire.pipeline.bin_stage import Announced, BinStage, Closed, Described, Ended, Event, Reset, Started
 from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.deadlines import Deadlines
@@ -116,6 +116,7 @@ class Pipeline:
         self._epoch = 0
         self._incarnation = 0
         self._state = "waiting"
+        self._decoding = False
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
@@ -165,15 +166,12 @@ class Pipeline:
         Returns:
             The outputs that it brings about, in order.
         """
-        before = self.bins.intake.position
+        before = self.bins.last_packet
         self._received_ns = received_ns
         outputs = self._handle(self.bins.packet(frame))
         position = self.bins.intake.position
-        if position is not None and position != before:
+        if position is not None and self.bins.last_packet is not before:
             self._deadlines.observe(position, received_ns)
-            packet = self.bins.last_packet
-            if packet is not None:
-                self.identity.announced(packet.descriptor_hash)
         return outputs
 
     def finish(self) -> list[Output]:
@@ -255,6 +253,7 @@ class Pipeline:
         for event in events:
             match event:
                 case Closed(bin=closed, calibrated=calibrated):
+                    self._state = "running"
                     self._bin(closed, calibrated, outputs)
                 case Started(epoch=epoch, incarnation=incarnation):
                     self._start(epoch, incarnation)
@@ -263,6 +262,8 @@ class Pipeline:
                     self._reset()
                 case Ended():
                     outputs.append(self._end())
+                case Announced(descriptor_hash=descriptor_hash):
+                    self.identity.announced(descriptor_hash)
                 case Described(descriptor=descriptor):
                     refused = self.identity.refused
                     self.identity.descriptor(descriptor)
@@ -285,10 +286,11 @@ class Pipeline:
         self._decode.reset()
 
     def _end(self) -> Output:
-        self._deadlines.reset()
         self._safe.reset()
         self._state = "ended"
-        index = max(self.bins.next_bin, 0)
+        # Its message may be the command of a bin that gets no other, and no tick makes one after it.
+        index = self._deadlines.hand_over(max(self.bins.next_bin, 0))
+        self._deadlines.reset(index + 1)
         end = self.bins.clock.start(index + 1)
         return self._safe_output(index, end, OutFlag.ENDED, Validity.STALE, None)
 
@@ -299,10 +301,14 @@ class Pipeline:
             self._binned_ns = self._now()
         self._notes += self._watch.changes(closed.status)
         if not calibrated or self.identity.refused:
+            if self._decoding:
+                self._decoding = False
+                self._reset()
             reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
             return
+        self._decoding = True
         self._count(validity)
         rates = self._watch.add(closed)
         if rates is not None:
@@ -391,6 +397,7 @@ class Pipeline:
             return Times(), Clocks()
         live = self._now is not None and self._received_ns is not None
         host = Clock.MONOTONIC if live else Clock.NONE
+        received = Clock.NONE if self._received_ns is None else Clock.MONOTONIC
         times = Times(
             packet.acquired_ns,
             packet.sent_ns,
@@ -398,4 +405,4 @@ class Pipeline:
             self._binned_ns if live else 0,
             self._now() if live and self._now is not None else 0,
         )
-        return times, Clocks(packet.acquired_clock, packet.sent_clock, host, host, host)
+        return times, Clocks(packet.acquired_clock, packet.sent_clock, received, host, host)

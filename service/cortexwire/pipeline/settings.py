@@ -32,8 +32,8 @@ class IntakeSettings(_Settings):
         default=32,
         ge=2,
         le=4096,
-        description="Consecutive packets with consecutive sequence numbers below the expected one that "
-        "mean that the rig restarted without drawing a new epoch.",
+        description="Consecutive packets with consecutive sequence numbers below the expected one, or with "
+        "consecutive samples below the expected one, that mean that the rig restarted without drawing a new epoch.",
     )
     reset_after_ms: Positive = Field(
         default=500.0,

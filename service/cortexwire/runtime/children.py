@@ -76,13 +76,17 @@ class Child:
         *whole, self._partial = self._partial.split(b"\n")
         return [line.decode(errors="replace") for line in whole]
 
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """Make sure that it runs.
 
         Raises:
             ChildError: It does not; with its exit code and the last that it said.
         """
-        code = self._process.poll()
+        code = self.poll()
         if code is not None:
             raise ChildError(f"the {self.name} ended by itself ({how_it_ended(code)}); it said:\n{self.last_words()}")
 
@@ -95,7 +99,7 @@ class Child:
 
     def stop(self, seconds: float = 5.0) -> int:
         """End it as Ctrl-C would, and by force where that takes longer than `seconds`; return its exit code."""
-        if self._process.poll() is None:
+        if self.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
             return self._process.wait(seconds)

@@ -34,6 +34,7 @@ LOOP_COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_
 _LONGEST_WAIT_MS = 20
 _FLOWING = ("calibrating", "running")
 _MS = 1_000_000
+_MOST = 2**64 - 1
 
 
 class ChannelReport(Protocol):
@@ -150,11 +151,10 @@ class HotLoop:
         """Move data until `stop` is set; then nothing more is published."""
         pipeline, receive, control = self._pipeline, self._parts.ingest.receive, self._parts.control
         clock, stopped = time.monotonic_ns, stop.is_set
-        now = clock()
+        now, due = clock(), pipeline.next_due_ns
         while not stopped():
-            frame = receive(self._wait_ms(now))
+            frame = receive(_wait_ms(now, due))
             now = clock()
-            due = pipeline.next_due_ns
             if due is not None and now >= due:
                 self._tick(now)
             if frame is not None:
@@ -168,13 +168,7 @@ class HotLoop:
                 self._command(pending)
             if now - self._told_ns >= HEARTBEAT_NS:
                 self._tell()
-
-    def _wait_ms(self, now: int) -> int:
-        due = self._pipeline.next_due_ns
-        if due is None:
-            return _LONGEST_WAIT_MS
-        # Rounded up: rounded down it would spin through the last millisecond before each deadline.
-        return min(max(0, -((now - due) // _MS)), _LONGEST_WAIT_MS)
+            due = pipeline.next_due_ns
 
     def _tick(self, now: int) -> None:
         self.ticks += 1
@@ -269,7 +263,8 @@ class HotLoop:
         status.threshold_uv, status.status = report.thresholds_uv, report.status
 
     def _counts(self) -> list[int]:
-        return list(self.counters().values())
+        # A rig may send nonsense that no counter of 64 bits holds.
+        return [min(count, _MOST) for count in self.counters().values()]
 
     def counters(self) -> dict[str, int]:
         """Return the loop's counters and the pipeline's, always in the same order."""
@@ -287,3 +282,10 @@ class HotLoop:
     def _record(self, kind: RecordKind, t_ns: int, payload: bytes) -> None:
         if self._parts.tap is not None:
             self._parts.tap.append(kind, t_ns, payload)
+
+
+def _wait_ms(now: int, due: int | None) -> int:
+    if due is None:
+        return _LONGEST_WAIT_MS
+    # Rounded up: rounded down it would spin through the last millisecond before each deadline.
+    return min(max(0, -((now - due) // _MS)), _LONGEST_WAIT_MS)

@@ -11,8 +11,12 @@ from typing import Any, Final
 
 RUNS: Final[dict[int, dict[str, str]]] = {
     2: {
+        "recordings": "cortexwire.bench.evidence.recordings:front_end_on_recordings",
+        "identity": "cortexwire.bench.evidence.identity:identity",
+        "wiener": "cortexwire.bench.evidence.wiener:wiener_live",
         "faults": "cortexwire.bench.evidence.faults:fault_runs",
         "stall": "cortexwire.bench.evidence.faults:stall_runs",
+        "load": "cortexwire.bench.evidence.load:load_run",
     },
 }
 """Runs by number of the issue and name: `module:function`."""

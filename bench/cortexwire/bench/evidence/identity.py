@@ -32,7 +32,7 @@ from cortexwire.sessions.signals import WidebandSignal
 from cortexwire.signal.settings import FrontEndSettings, ReferenceSettings, ThresholdSettings
 from cortexwire.training.features import designed, stream_of
 from cortexwire.training.seeded import seeded_bundle
-from cortexwire.wire import OutKind, decode_output
+from cortexwire.wire import OutKind, Output, decode_output
 
 RANDOM: Final = "random"
 SIZES: Final[tuple[int | str, ...]] = (1, 7, 30, 600, RANDOM)
@@ -40,7 +40,7 @@ LONGEST_RANDOM: Final = 1000
 SEED: Final = 3
 EPOCH: Final = 3
 SIMULATED_CHANNELS: Final = (1, 3, 65, 96, 1024)
-SIMULATED_S: Final = 1.0
+SIMULATED_S: Final = 2.0
 CONTDATA_S: Final[dict[float, tuple[int | str, ...]]] = {4.0: SIZES, 120.0: (30, 600, RANDOM)}
 """Stretches of `contdata95`, in seconds from its start, and the sizes compared over each."""
 _CALIBRATION_S: Final = 0.3
@@ -97,7 +97,7 @@ def identity(
         if n1_sizes:
             cases.append(Case("neuralink_n1", recording("neuralink_n1"), SEEDED_BUNDLE, n1_s, n1_sizes))
         cases += _contdata_cases(folder, stretches)
-        cases += [_simulated_case(folder, n, simulated_s, simulated_sizes) for n in channels]
+        cases += [simulated_case(folder, n, simulated_s, simulated_sizes) for n in channels]
         results = {case.name: compare(case) for case in cases}
     return {
         "passed": all(result["passed"] for result in results.values()),
@@ -153,17 +153,18 @@ def first_difference(expected: Sequence[bytes], came: Sequence[bytes]) -> str | 
     """Say where two runs first differ; None where they do not."""
     for number, (one, other) in enumerate(zip(expected, came, strict=False)):
         if one != other:
-            a, b = decode_output(one), decode_output(other)
-            fields = [name for name in a.__struct_fields__ if name != "tensors" and getattr(a, name) != getattr(b, name)]
-            fields += [
-                f"tensor {name}"
-                for name in sorted(a.tensors.keys() | b.tensors.keys())
-                if name not in a.tensors or name not in b.tensors or a.tensors[name].tobytes() != b.tensors[name].tobytes()
-            ]
-            return f"output {number} (bin {a.bin}): {', '.join(fields)}"
+            return f"output {number}: {_difference(decode_output(one), decode_output(other))}"
     if len(expected) != len(came):
         return f"expected {len(expected)} outputs, got {len(came)}"
     return None
+
+
+def _difference(one: Output, other: Output) -> str:
+    names = (name for name in one.__struct_fields__ if name != "tensors")
+    fields = [name for name in names if getattr(one, name) != getattr(other, name)]
+    mine, theirs = ({name: array.tobytes() for name, array in out.tensors.items()} for out in (one, other))
+    tensors = [f"tensor {name}" for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)]
+    return f"bins {one.bin} and {other.bin} differ in {', '.join(fields + tensors)}"
 
 
 def _outputs(case: Case, size: int | str, way: str) -> Sequence[bytes]:
@@ -201,14 +202,17 @@ def _contdata_cases(folder: Path, stretches: Mapping[float, Sequence[int | str]]
     session = recording("contdata95")
     chain = FrontEndSettings()
     bundle = seeded_bundle(
-        folder / "contdata95", seed=SEED, stream=stream_of(session, chain.bin_ms), front_end=chain.model_dump(mode="json")
+        folder / "contdata95",
+        seed=SEED,
+        stream=stream_of(session, chain.bin_ms),
+        front_end=chain.model_dump(mode="json"),
     )
     return [
         Case(f"contdata95, {seconds:g} s", session, bundle.path, seconds, sizes) for seconds, sizes in stretches.items()
     ]
 
 
-def _simulated_case(folder: Path, n_channels: int, seconds: float, sizes: Sequence[int | str]) -> Case:
+def simulated_case(folder: Path, n_channels: int, seconds: float, sizes: Sequence[int | str]) -> Case:
     """A simulated array, rendered once; from 8 channels on with a median reference, which needs so many."""
     simulator = Simulator(SimulatorSettings(channels=n_channels, seed=SEED))
     samples = simulator.next(round(seconds * simulator.rate.hz))

@@ -17,6 +17,7 @@ clock.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,6 +28,7 @@ from scipy import signal
 
 from cortexwire.bench.evidence.sources import NO_CEILING_UV, SEEDED_BUNDLE, recording
 from cortexwire.bench.live import LiveRun, lossless_config, replay_live, short_folder
+from cortexwire.clients.replay import Speed
 from cortexwire.decoders import load_bundle
 from cortexwire.pipeline.bin_stage import BinStage, Closed
 from cortexwire.pipeline.pipeline import front_end_of
@@ -75,10 +77,10 @@ class Chain:
     def power(self, edges: NDArray[np.int64], observed_from: int) -> NDArray[np.float64]:
         """Mean square of the observed samples of each bin, `(n_bins, n_channels)`; NaN where there are none."""
         power = np.full((len(edges) - 1, self.filtered.shape[1]), np.nan)
-        for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-            start = max(start, observed_from)
-            if start < stop:
-                power[k] = np.square(self.filtered[start:stop]).mean(axis=0)
+        for k, (start, stop) in enumerate(pairwise(edges.tolist())):
+            first = max(start, observed_from)
+            if first < stop:
+                power[k] = np.square(self.filtered[first:stop]).mean(axis=0)
         return power
 
 
@@ -135,6 +137,7 @@ def front_end_on_recordings(
     references: Sequence[ReferenceMode] = REFERENCES,
     packet_samples: int = PACKET_SAMPLES,
     multiplier: float = MULTIPLIER,
+    speed: Speed = 1.0,
 ) -> dict[str, Any]:
     """Must-show 2: the front end on `neuralink_n1` against scipy.
 
@@ -142,6 +145,7 @@ def front_end_on_recordings(
         references: Reference modes to run.
         packet_samples: Samples in a packet.
         multiplier: Thresholds as a multiple of each channel's RMS over the whole clip.
+        speed: Multiple of real time at which the clips are sent, or `fast`.
 
     Returns:
         `passed`, `expected`, and a result for each reference mode.
@@ -151,7 +155,7 @@ def front_end_on_recordings(
     """
     began = time.monotonic()
     session = recording("neuralink_n1")
-    results = {mode: _one_mode(session, mode, packet_samples, multiplier) for mode in references}
+    results = {mode: _one_mode(session, mode, packet_samples, multiplier, speed) for mode in references}
     return {
         "passed": all(result["passed"] for result in results.values()),
         "expected": {
@@ -170,12 +174,15 @@ def front_end_on_recordings(
         "chain": f"scipy.signal.sosfilt of butter({ORDER}, {BAND_HZ}) in float64 from the first sample's steady state",
         "thresholds": f"{multiplier} x RMS over the whole clip, from the service's own calibration",
         "packet_samples": packet_samples,
+        "times_real_time": speed,
         "modes": results,
         "seconds": round(time.monotonic() - began, 1),
     }
 
 
-def _one_mode(session: Session, mode: ReferenceMode, packet_samples: int, multiplier: float) -> dict[str, Any]:
+def _one_mode(
+    session: Session, mode: ReferenceMode, packet_samples: int, multiplier: float, speed: Speed
+) -> dict[str, Any]:
     changes = {
         "reference": {"mode": mode},
         "threshold": {"multiplier": multiplier, "calibration_s": 1e6, "noise_ceiling_uv": NO_CEILING_UV},
@@ -189,7 +196,7 @@ def _one_mode(session: Session, mode: ReferenceMode, packet_samples: int, multip
         known = [value if np.isfinite(value) else None for value in thresholds.tolist()]
         file.write_bytes(msgspec.json.encode({"thresholds_uv": known}))
         config = lossless_config(SEEDED_BUNDLE, folder, thresholds=file, front_end=changes)
-        run = replay_live(config, session, packet_samples, epoch=_EPOCH)
+        run = replay_live(config, session, packet_samples, epoch=_EPOCH, speed=speed)
     refractory = -(-session.rate.num // (1000 * session.rate.den))
     raw = session.wideband(0, session.n_samples)
     chain = scipy_chain(raw, session.rate, mode, thresholds, refractory)
@@ -210,10 +217,10 @@ def _compare(
     power = np.stack([output.tensors["band_power"] for output in outputs]).astype(np.float64)
     n_bins = len(raw) * 1000 // (rate.num * BIN_MS)
     edges = np.arange(n_bins + 1) * rate.num * BIN_MS // (1000 * rate.den)
-    complete = [output.bin for output in outputs] == list(range(n_bins)) and [
-        output.end_sample for output in outputs
-    ] == edges[1:].tolist()
-    unobserved = np.rint([(1 - output.observed_fraction) * n for output, n in zip(outputs, np.diff(edges), strict=True)])
+    bins, ends = [output.bin for output in outputs], [output.end_sample for output in outputs]
+    complete = bins == list(range(n_bins)) and ends == edges[1:].tolist()
+    share = np.array([1 - output.observed_fraction for output in outputs])
+    unobserved = np.rint(share * np.diff(edges))
     settling = int(unobserved.sum())
     is_prefix = np.array_equal(unobserved, np.clip(settling - edges[:-1], 0, np.diff(edges)))
 

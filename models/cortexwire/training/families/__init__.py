@@ -9,7 +9,9 @@ from typing import Any, Final
 from cortexwire.errors import ConfigError
 from cortexwire.training.contract import Family
 
-_MODULES: Final = {"wiener": "cortexwire.training.families.wiener"}
+_TORCH_FREE: Final = ("wiener", "cascade", "kalman", "esn")
+_WITH_TORCH: Final = ("mlp", "rnn", "gru", "lstm", "tcn", "snn")
+_MODULES: Final = {name: f"cortexwire.training.families.{name}" for name in (*_TORCH_FREE, *_WITH_TORCH)}
 
 
 def family_names() -> tuple[str, ...]:
@@ -21,9 +23,18 @@ def family(name: str) -> Family[Any]:
     """Return one family by name.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or it takes torch to train and torch is not there.
     """
     if name not in _MODULES:
         raise ConfigError(f"decoder: expected one of {', '.join(_MODULES)}, got {name!r}")
-    found: Family[Any] = import_module(_MODULES[name]).FAMILY
+    try:
+        module = import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ConfigError(
+            f"decoder {name}: expected torch to train it with, got none; pip install 'cortexwire[train]', or choose "
+            f"one of {', '.join(_TORCH_FREE)}"
+        ) from error
+    found: Family[Any] = module.FAMILY
     return found

@@ -1,0 +1,249 @@
+"""`decode`, `evaluate` and `calibrate`: the pipeline over a recording."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cortexwire.cli import options
+from cortexwire.cli.console import note, progress, show_json, show_rows
+from cortexwire.cli.help import examples
+from cortexwire.cli.sources import check_stream, open_bundle, open_source, packet_sizes, sample_range
+from cortexwire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cortexwire.cli.offline import DecodeSummary
+    from cortexwire.config import EngineConfig
+    from cortexwire.decoders import Bundle
+    from cortexwire.sessions.session import Session
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        rich_help_panel=options.LEARN,
+        epilog=examples(
+            "cortexwire decode recording.toml --bundle my-bundle",
+            "cortexwire decode recording.toml --bundle my-bundle --out outputs.npz",
+            "cortexwire decode sim:channels=96,seconds=20,seed=5 --bundle reference --packet-samples 1-600",
+        ),
+    )(decode)
+    app.command(
+        rich_help_panel=options.LEARN,
+        epilog=examples(
+            "cortexwire evaluate recording.toml --bundle my-bundle",
+            "cortexwire evaluate sim:channels=96,seconds=40,seed=5 --bundle reference --min-r2 0.7",
+        ),
+    )(evaluate)
+    app.command(
+        rich_help_panel=options.LEARN,
+        epilog=examples(
+            "cortexwire calibrate today.toml --bundle my-bundle --out thresholds.json",
+            "cortexwire calibrate wavs/ --seconds 3 --set reference.mode=median --out thresholds.json",
+        ),
+    )(calibrate)
+
+
+def decode(
+    source: options.Source,
+    bundle: options.BundleFolder = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write outputs: arrays where it ends in .npz, else frames, each behind its u32 length."),
+    ] = None,
+    packet_samples: options.PacketSamples = None,
+    packet_ms: options.PacketMs = None,
+    start_s: options.From = 0.0,
+    stop_s: options.To = None,
+    armed: options.Armed = None,
+    thresholds: options.Thresholds = None,
+    overlay: options.Overlay = None,
+    provider: options.Provider = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    epoch: options.Epoch = None,
+    data: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Decode a recording with the very pipeline that runs live, as fast as it goes.
+
+    What decides a decoded value is the same as live, bit for bit, whatever the packet size.
+    """
+    from cortexwire.cli.offline import NO_TICKS, DecodeSummary, decoded, write_outputs
+
+    session = open_source(source, data)
+    settings = _settings(config, bundle, armed, thresholds, overlay, provider, assignments)
+    check_stream(open_bundle(settings.bundle), session)
+    span = sample_range(session, start_s, stop_s)
+    sizes = packet_sizes(packet_samples, packet_ms, session.rate)
+    summary = DecodeSummary()
+    began = time.monotonic()
+    with progress("decoding") as share:
+        outputs = decoded(settings, session, sizes, span, summary, epoch=epoch, progress=share)
+        if out is None:
+            for _ in outputs:
+                pass
+        else:
+            write_outputs(out, outputs)
+    took_s, signal_s = time.monotonic() - began, (span[1] - span[0]) / session.rate.hz
+    if json:
+        show_json({**asdict(summary), "signal_s": signal_s, "took_s": took_s, "note": NO_TICKS})
+        return
+    show_rows(
+        {
+            **_in_words(summary),
+            "time": f"{took_s:.2f} s for {signal_s:g} s of signal",
+            **({"written": out} if out else {}),
+        },
+        f"decoded {session.name}",
+    )
+    note(NO_TICKS)
+
+
+def evaluate(
+    source: options.Source,
+    bundle: options.BundleFolder = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="True velocity.", show_default="what the bundle was trained on")
+    ] = None,
+    min_r2: Annotated[
+        float | None, typer.Option(help="Exit with 1 when the worse axis scores less.", show_default=False)
+    ] = None,
+    start_s: options.From = 0.0,
+    stop_s: options.To = None,
+    thresholds: options.Thresholds = None,
+    overlay: options.Overlay = None,
+    provider: options.Provider = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    data: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Decode a recording and score it: R2 of each axis at zero lag, over all bins after calibration.
+
+    Of a session that the bundle was trained on, the part that was held out is scored as well.
+    """
+    from cortexwire.cli.offline import DecodeSummary, decoded
+    from cortexwire.runtime.offline import decoded_against
+    from cortexwire.training.fitting import velocity_columns
+    from cortexwire.training.metrics import r2
+
+    session = open_source(source, data)
+    settings = _settings(config, bundle, None, thresholds, overlay, provider, assignments)
+    loaded = open_bundle(settings.bundle)
+    check_stream(loaded, session)
+    training = loaded.manifest.training
+    named = tuple(columns.split(",")) if columns else tuple(training.settings.get("columns", ()))
+    x, y = velocity_columns(session, named)
+    span = sample_range(session, start_s, stop_s)
+    summary = DecodeSummary()
+    with progress("decoding") as share:
+        sizes = packet_sizes(None, 20.0, session.rate)
+        outputs = decoded(settings, session, sizes, span, summary, progress=share)
+        came, true = decoded_against(session, outputs, (x, y))
+    if not len(came):
+        raise ConfigError(f"{session.name}: expected bins after calibration, got none; decode more, or shorten it")
+    scores = dict(zip((x, y), r2(true, came).tolist(), strict=True))
+    held_out = _held_out(loaded, session, span)
+    extra = {} if held_out is None else dict(zip((x, y), r2(true[held_out], came[held_out]).tolist(), strict=True))
+    passed = min_r2 is None or min(scores.values()) >= min_r2
+    if json:
+        show_json({"r2": scores, "r2_held_out": extra or None, "passed": passed, **asdict(summary)})
+    else:
+        show_rows({**_in_words(summary), **_scores(scores)}, session.name)
+        if extra:
+            show_rows(_scores(extra), "held out in training")
+    raise typer.Exit(0 if passed else 1)
+
+
+def calibrate(
+    source: options.Source,
+    out: Annotated[Path, typer.Option(help="The thresholds file to write.", show_default=False)],
+    bundle: options.BundleFolder = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="Clean signal to measure on.", show_default="the chain's")
+    ] = None,
+    assignments: options.FrontEndAssignments = None,
+    start_s: options.From = 0.0,
+    stop_s: options.To = None,
+    data: options.DataFolder = None,
+    json: options.Json = False,
+) -> None:
+    """Find the thresholds of a day, in microvolts, by the rule of a bundle's signal chain, or of the default one."""
+    import msgspec
+    import numpy as np
+
+    from cortexwire.cli.chains import chain_of, thresholds_of
+
+    session = open_source(source, data)
+    loaded = None if bundle is None else open_bundle(bundle)
+    if loaded is not None:
+        check_stream(loaded, session)
+    chain = chain_of(loaded, session, seconds, assignments or ())
+    with progress("calibrating") as share:
+        found, noise = thresholds_of(session, chain, sample_range(session, start_s, stop_s), share)
+    values = [float(value) if math.isfinite(value) else None for value in found]
+    out.write_bytes(msgspec.json.encode({"thresholds_uv": values}) + b"\n")
+    disabled = [channel for channel, value in enumerate(values) if value is None]
+    known = found[np.isfinite(found)]
+    if json:
+        show_json({"thresholds_uv": values, "disabled": disabled, "clean_s": noise.clean_s, "out": str(out)})
+        return
+    show_rows(
+        {
+            "channels": f"{len(values)}, of which {len(disabled)} disabled {disabled if disabled else ''}".rstrip(),
+            "measured on": f"{noise.clean_s:.2f} s of clean signal",
+            "RMS": f"median {np.median(noise.rms_uv):.2f} uV",
+            "thresholds": f"{known.min():.1f} to {known.max():.1f} uV" if known.size else "none",
+            "written": out,
+        },
+        f"calibrated on {session.name}",
+    )
+
+
+def _settings(
+    config: Path | None,
+    bundle: Path | None,
+    armed: bool | None,
+    thresholds: Path | None,
+    overlay: Path | None,
+    provider: str | None,
+    assignments: list[str] | None,
+) -> "EngineConfig":
+    from cortexwire.config import load_config
+    from cortexwire.runtime.shipped import bundle_folder
+
+    flags = {
+        "bundle": None if bundle is None else bundle_folder(bundle),
+        "armed": armed,
+        "thresholds": thresholds,
+        "overlay": overlay,
+        "provider": provider,
+    }
+    return load_config(config, flags=flags, assignments=assignments or ())
+
+
+def _in_words(summary: "DecodeSummary") -> dict[str, Any]:
+    counters = {name: count for name, count in summary.counters.items() if count}
+    return {
+        "bins": f"{summary.bins}: {summary.valid} valid, {summary.partial} partial, {summary.stale} stale",
+        "safe messages": ", ".join(f"{count} {reason}" for reason, count in summary.safe.items()) or "none",
+        "counters": ", ".join(f"{name} {count}" for name, count in counters.items()),
+    }
+
+
+def _scores(scores: dict[str, float]) -> dict[str, str]:
+    return {f"R2 {name}": f"{score:.4f}" for name, score in scores.items()}
+
+
+def _held_out(bundle: "Bundle", session: "Session", span: tuple[int, int]) -> slice | None:
+    """The decoded bins that training held out, where the whole session is one that it saw."""
+    training = bundle.manifest.training
+    test = training.split.get("test_bins")
+    if session.name not in training.sessions or span != (0, session.n_samples) or not test:
+        return None
+    note(f"{session.name} is what {bundle.manifest.name} was trained on: trust the score of the held-out part only")
+    return slice(*test)

@@ -1,0 +1,163 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cortexwire.clients import Subscriber
+from cortexwire.decoders import StreamSpec
+from cortexwire.runtime.children import Child, ChildError, command_line
+from cortexwire.signal.design import design_filter
+from cortexwire.signal.settings import FilterSettings
+from cortexwire.training import seeded_bundle
+from cortexwire.types import Rate
+from cortexwire.wire import OutFlag, OutKind
+from tests.cli.running import Command
+
+STREAM = StreamSpec(kind="wideband", rate_num=10000, uv_per_bit=0.25, n_channels=4, bin_ms=20.0)
+SOURCE = "sim:channels=4,rate_hz=10000,seconds=3"
+PATIENCE_S = 60.0
+
+
+def until(happens: Callable[[], Any]) -> Any:
+    """Wait for something to become true, and give it."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not (found := happens()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return found
+
+
+def first_line(child: Child) -> dict[str, Any]:
+    """The line that says that a child is ready."""
+
+    def line() -> list[str]:
+        child.check()
+        return child.lines()
+
+    found: dict[str, Any] = json.loads(until(line)[0])["ready"]
+    return found
+
+
+def engine_arguments(folder: Path) -> list[str]:
+    chain = FilterSettings(high_hz=3000.0)
+    chain = chain.model_copy(update={"design": design_filter(chain, Rate(10_000))})
+    front_end = {"filter": chain.model_dump(mode="json"), "threshold": {"calibration_s": 0.5}}
+    seeded_bundle(folder / "bundle", seed=1, stream=STREAM, history=3, front_end=front_end)
+    return [
+        "engine", "--json", "--bundle", str(folder / "bundle"), "--socket", "pull", "--bind",
+        "--ingest", f"ipc://{folder}/in", "--output", f"ipc://{folder}/out", "--run-dir", str(folder / "run"),
+        "--set", "output.high_water_bins=100", "--set", "pipeline.deadline.deadline_ms=200",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Child]:
+    with Child("engine", engine_arguments(tmp_path)) as child:
+        yield child
+
+
+def test_a_recording_goes_through_an_engine_and_its_state_is_told(
+    command: Command, engine: Child, tmp_path: Path
+) -> None:
+    ready = first_line(engine)
+    assert ready["pid"] == engine.pid
+    with Subscriber(f"ipc://{tmp_path}/out", latest=False) as subscriber:
+        to = ("--endpoint", f"ipc://{tmp_path}/in", "--socket", "push", "--connect")
+        sent = command("replay", SOURCE, *to, "--packet-ms", "5", "--json")
+        assert sent.code == 0, sent.err
+        assert json.loads(sent.out)["samples"] == 30_000
+        outputs = [until(lambda: subscriber.receive(1000))]
+        while OutFlag.ENDED not in outputs[-1].flags:
+            outputs.append(until(lambda: subscriber.receive(1000)))
+    run_dir = ("--run-dir", tmp_path / "run")
+    state = json.loads(command("control", "state", *run_dir, "--json").out)["state"]
+    assert (state["state"], state["armed"], state["pid"]) == ("ended", False, engine.pid)
+    assert state["counters"]["decoded_bins"] > 100
+    assert "decoded_bins" in command("inspect", tmp_path / "run").out
+    for words in (("gain", "0.5"), ("mask", "1,2"), ("neutral",), ("release",), ("confirm",), ("arm",)):
+        assert command("control", *words, *run_dir).out.startswith("from bin ")
+    refused = command("control", "overlay", tmp_path / "bundle" / "manifest.json", *run_dir)
+    assert (refused.code, "expected an overlay" in refused.err) == (1, True)
+    assert sum(output.kind is OutKind.DECODED for output in outputs) == state["counters"]["decoded_bins"]
+    assert engine.stop() == 0
+    summary = json.loads(engine.lines()[0])["summary"]
+    assert summary["counters"]["commands"] == 6
+    assert summary["counters"]["lost_packets"] == 0
+
+
+def test_a_supervisor_passes_signals_on_and_exits_as_its_engine_does(tmp_path: Path) -> None:
+    with Child("supervisor", ["serve", *engine_arguments(tmp_path)[1:]]) as supervisor:
+        ready = first_line(supervisor)
+        assert ready["pid"] != supervisor.pid
+        assert supervisor.stop() == 0
+        assert "summary" in json.loads(supervisor.lines()[0])
+    with Child(
+        "supervisor", ["serve", "--bundle", str(tmp_path / "nothing"), "--run-dir", str(tmp_path / "r")]
+    ) as supervisor:
+        until(lambda: supervisor.poll() is not None)
+        assert supervisor.stop() == 2
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import time
+from cortexwire.runtime.children import Child
+child = Child("simulator", ["simulate", "--endpoint", "ipc://{tmp_path}/rig", "--channels", "2"])
+while not child.lines():
+    time.sleep(0.02)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    until(lambda: not is_running(child))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def test_a_child_that_ended_by_itself_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with Child("engine", ["engine", "--run-dir", str(tmp_path)]) as child:
+        until(lambda: child.poll() is not None)
+        with pytest.raises(
+            ChildError, match=r"the engine ended by itself \(exit code 2\)(?s:.*)bundle: expected the folder"
+        ):
+            child.check()
+
+
+def test_a_child_started_after_its_parent_ended_does_not_begin() -> None:
+    env = os.environ | {"CORTEXWIRE_PARENT": "1"}
+    ran = subprocess.run(command_line(["--version"]), env=env, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (128 + signal.SIGTERM, b"")
+
+
+def test_watching_nothing_ends_in_time_and_says_so(command: Command, tmp_path: Path) -> None:
+    ran = command("subscribe", f"ipc://{tmp_path}/nobody", "--seconds", "0.1")
+    assert ran.code == 0
+    assert "0: 0 decoded, 0 safe; 0 commands" in ran.out
+
+
+def test_a_simulated_rig_says_when_it_is_ready_and_what_it_sent(command: Command, tmp_path: Path) -> None:
+    ran = command("simulate", "--endpoint", f"ipc://{tmp_path}/rig", "--channels", "2", "--seconds", "0.2", "--json")
+    ready, summary = map(json.loads, ran.out.splitlines())
+    assert ready["ready"]["endpoint"] == f"ipc://{tmp_path}/rig"
+    assert summary["summary"]["samples"] == 6000
+    ran = command(
+        "simulate", "--endpoint", f"ipc://{tmp_path}/rig", "--channels", "2", "--seconds", "0.1", "--set", "lfp=no"
+    )
+    assert ran.out.startswith("ready  endpoint=ipc://")
+    assert "late packets" in ran.out
