@@ -46,7 +46,7 @@ def decode(bundle: Bundle, frames: list[bytes] | tuple[bytes, ...]) -> tuple[lis
     return [encode_output(output) for output in outputs + pipeline.finish()], pipeline
 
 
-def verdict_of(bundle: Bundle, drawn: Scenario) -> Verdict:
+def verdict_of(bundle: Bundle, drawn: Scenario, *, artefacts: bool = False) -> Verdict:
     rules = rules_of(bundle)
     disturbed, pipeline = decode(bundle, drawn.injection.frames)
     undisturbed, _ = decode(bundle, [sent.frame for stream in drawn.whole for sent in stream.packets])
@@ -56,6 +56,7 @@ def verdict_of(bundle: Bundle, drawn: Scenario) -> Verdict:
         drawn.injection.expected(rules),
         pipeline.counters.as_dict(),
         drawn.injection.counters(rules),
+        artefacts=artefacts,
     )
 
 
@@ -72,6 +73,15 @@ def test_counters_equal_the_ledger_and_unmarked_bins_the_whole_stream(
         assert verdict.marked > 10
         assert verdict.commands == verdict.bins + 1
         assert verdict.identical == verdict.unmarked if history == 1 else verdict.identical < verdict.unmarked
+
+
+def test_with_artefacts_of_its_own_a_rig_is_marked_where_no_fault_is_as_in_the_whole_stream(folder: Path) -> None:
+    for seed in (4, 5):
+        rig = simulated_rig(SimulatorSettings(channels=12, seed=seed, artefact_every_s=1.0))
+        made = fault_bundle(folder / f"artefacts-{seed}", rig, "wideband", 3)
+        verdict = verdict_of(made, scenario(rig, SHORT, seed), artefacts=True)
+        assert verdict.differences == []
+        assert verdict.passed
 
 
 def test_packets_of_other_sizes_give_the_same_ledger(folder: Path) -> None:

@@ -47,7 +47,7 @@ def counts_of(velocity: NDArray[np.float64], rng: np.random.Generator) -> NDArra
     """Draw counts of channels tuned all around the circle."""
     angle = np.arange(N_CHANNELS) * 2 * np.pi / N_CHANNELS
     drive = 1.5 + velocity @ np.stack([np.cos(angle), np.sin(angle)]) / 60
-    return rng.poisson(np.clip(drive, 0.05, None)).astype(np.float32)
+    return np.asarray(rng.poisson(np.clip(drive, 0.05, None)), np.float32)
 
 
 def source_of(recording: Recording) -> Source:

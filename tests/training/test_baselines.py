@@ -4,18 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 import pytest
+from numpy.typing import NDArray
 
 from cortexwire.errors import ConfigError
-from cortexwire.sessions import open_session
 from cortexwire.training import r2
 from cortexwire.training.baselines import Stereotypy, mean_baseline
-from cortexwire.training.features import FeatureTable, stream_of
 from cortexwire.training.reaches import SECTORS, reaches_of, rest_of
-from cortexwire.training.recording import read_recording
-from cortexwire.signal.settings import FrontEndSettings
 from tests.training.reaching import TRIAL_BINS, reaching
+from tests.training.real import contdata95
 
 RECORDING = reaching()
 REST = rest_of(RECORDING)
@@ -116,22 +113,7 @@ def test_bins_outside_of_trials_are_said_to_be_at_the_mean() -> None:
 
 @pytest.mark.realdata
 def test_the_table_alone_scores_85_on_contdata95(recordings: Path) -> None:
-    session = open_session(Path(__file__).parents[2] / "docs" / "sessions" / "contdata95.toml", recordings)
-    edges, counts = session.counts(0, session.n_samples)
-    # The recorded bins themselves: passing 1456 trials through the chain would show nothing here.
-    table = FeatureTable(
-        stream=stream_of(session, 100.0),
-        front_end=FrontEndSettings(bin_ms=100.0),
-        index=np.arange(len(counts)),
-        end=edges[1:],
-        counts=counts,
-        power=None,
-        observed_fraction=np.ones(len(counts)),
-        status=np.zeros(counts.shape, np.uint8),
-        thresholds_uv=None,
-        notes=(),
-    )
-    recording = read_recording(session, table=table).recording
+    recording = contdata95(recordings).recording
     reaches = reaches_of(recording, rest_of(recording))
     assert reaches is not None
     assert len(reaches.angles) == 8

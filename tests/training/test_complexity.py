@@ -63,7 +63,7 @@ def test_a_dense_layer_counts_its_zeros(tmp_path: Path) -> None:
 def test_spikes_are_accumulated_and_not_multiplied(tmp_path: Path) -> None:
     step = StepBuilder("g", FEATURES)
     z = step.normalised(np.zeros(4, np.float32), np.ones(4, np.float32))
-    step.node("Greater", [z, step.constant("threshold", np.float32(1))], "fired")
+    step.node("Greater", [z, step.constant("threshold", np.array(1, np.float32))], "fired")
     step.node("Cast", ["fired"], "spikes", to=TensorProto.FLOAT)
     weights = step.parameter("weights", np.ones((2, 4), np.float32))
     step.output(step.node("Gemm", ["spikes", weights], "velocity", transB=1), "velocity", 2, "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cortexwire.errors import ConfigError
 from cortexwire.training.leakage import CHANCE_R2, SHIFTS, Parts, Procedure, Verdict, battery, family_procedure
 from cortexwire.training.recording import Bins, Recording
 from tests.training.reaching import reaching
+from tests.training.real import contdata95
 
 Floats = NDArray[np.float64]
 
@@ -169,3 +171,10 @@ def test_what_cannot_be_shifted_is_refused() -> None:
     recording = reaching(10)
     with pytest.raises(ConfigError, match="at least two trials"):
         battery(_procedure(), replace(recording, trials=recording.trials[:1]))
+
+
+@pytest.mark.realdata
+def test_nothing_leaks_on_contdata95(recordings: Path) -> None:
+    verdict = battery(family_procedure("kalman", {"history": 3}), contdata95(recordings).recording, shifts=4)
+    assert verdict.passed, verdict.lines()
+    assert max(verdict.null) <= 0

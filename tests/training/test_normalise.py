@@ -1,7 +1,5 @@
 """A day's drift is put right by an overlay, and the decoder's file is never touched."""
 
-from pathlib import Path
-
 import msgspec
 import numpy as np
 import pytest

@@ -41,6 +41,8 @@ PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "max": 
 LOSSES: Final = ("lost_packets", "missing_samples", "gaps", "mismatched", "duplicates", "reordered", "tap_refused")
 """Counters of an undisturbed run that have to be zero."""
 _TAIL_S: Final = 0.5
+_OUTPUT_BINS: Final = 250
+"""Room for outputs: one that a short queue drops would be missing from the latencies that its stall should show in."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ def _config(load: Load, bundle: Bundle, folder: Path) -> EngineConfig:
     ingest, output = ("tcp://127.0.0.1:*",) * 2 if tcp else (f"ipc://{folder}/in", f"ipc://{folder}/out")
     return EngineConfig(
         ingest=IngestSettings(endpoint=ingest, bind=True, packet_ms=load.packet_ms),
-        output=OutputSocketSettings(endpoint=output),
+        output=OutputSocketSettings(endpoint=output, high_water_bins=_OUTPUT_BINS),
         bundle=bundle.path,
         armed=True,
         run_dir=folder / "run",

@@ -12,7 +12,14 @@ from typing import Final, Literal
 
 import zmq
 
-from cortexwire.clients.sockets import DEFAULT_HWM_MS, SocketKind, hwm_packets, open_sender, wait_for_peer
+from cortexwire.clients.sockets import (
+    DEFAULT_HWM_MS,
+    SocketKind,
+    close_sender,
+    hwm_packets,
+    open_sender,
+    wait_for_peer,
+)
 from cortexwire.errors import ConfigError
 from cortexwire.sessions.packets import PacketSizes, session_packets
 from cortexwire.sessions.session import Session
@@ -26,8 +33,8 @@ Speed = float | Literal["fast"]
 _NS: Final = 10**9
 _NAP_S: Final = 0.05
 """Longest sleep between two looks at the stop event."""
-_LINGER_MS: Final = 30_000
-_STOPPED_LINGER_MS: Final = 500
+_CLOSE_S: Final = 30.0
+_STOPPED_CLOSE_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,10 @@ def send_frames(
                 raise ConfigError(f"replay: expected a receiver at {endpoint} within {wait_s} s, none came")
             return sender.run(frames)
         finally:
-            sender.socket.close(_LINGER_MS if sender.finished else _STOPPED_LINGER_MS)
+            if sender.finished:
+                close_sender(sender.socket, _CLOSE_S, sender.stop)
+            else:
+                close_sender(sender.socket, _STOPPED_CLOSE_S)
 
 
 class _Sender:
@@ -241,7 +251,7 @@ class _Sender:
             data=None,
         )
         frame = encode_packet(end)
-        if not self.socket.poll(_STOPPED_LINGER_MS, zmq.POLLOUT):
+        if not self.socket.poll(round(1000 * _STOPPED_CLOSE_S), zmq.POLLOUT):
             return
         self.socket.send(frame)
         self._packets += 1

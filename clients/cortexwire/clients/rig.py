@@ -12,12 +12,19 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from cortexwire.clients.sockets import DEFAULT_HWM_MS, SocketKind, hwm_packets, open_sender, wait_for_peer
+from cortexwire.clients.sockets import (
+    DEFAULT_HWM_MS,
+    SocketKind,
+    close_sender,
+    hwm_packets,
+    open_sender,
+    wait_for_peer,
+)
 from cortexwire.errors import ConfigError
 from cortexwire.types import Rate, Raw
 from cortexwire.wire import Descriptor, Electrode, PacketEncoder, make_markers, stamp_sent
 
-_LINGER_MS: Final = 1000
+_CLOSE_S: Final = 5.0
 
 
 class Rig:
@@ -235,8 +242,12 @@ class Rig:
         self.close()
 
     def close(self) -> None:
-        """Close the socket after at most a second for what is queued; may be called twice."""
-        self._context.destroy(_LINGER_MS)
+        """Close the socket after at most 5 s for the engine to take what was sent; may be called twice."""
+        try:
+            if not self._socket.closed:
+                close_sender(self._socket, _CLOSE_S)
+        finally:
+            self._context.destroy(0)
 
     def _describe_when_due(self) -> None:
         rate = self._encoder.rate

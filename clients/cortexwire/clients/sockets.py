@@ -4,14 +4,24 @@
 a subscriber has no room for is dropped at its queue, and the receiver counts the gap from the sequence
 numbers. High-water marks are stated in milliseconds of signal; ZeroMQ counts packets, and the kernel's
 socket buffers come on top.
+
+A `push` is lossless to its end only if it is closed by `close_sender`: when a connection is hung up while
+the receiver's queue is full, the receiver's libzmq drops what it has not yet read from the kernel.
 """
 
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from math import ceil
+from socket import SHUT_RDWR, SHUT_WR
+from socket import socket as KernelSocket
 from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, Literal
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from cortexwire.errors import ConfigError
 from cortexwire.types import Rate
@@ -20,6 +30,9 @@ SocketKind = Literal["pub", "push"]
 
 DEFAULT_HWM_MS: Final = 1000.0
 _POLL_MS: Final = 100
+_FLUSH_POLL_S: Final = 0.001
+
+_log = logging.getLogger(__name__)
 
 
 def hwm_packets(hwm_ms: float, rate: Rate, packet_samples: float) -> int:
@@ -30,7 +43,7 @@ def hwm_packets(hwm_ms: float, rate: Rate, packet_samples: float) -> int:
 def open_sender(
     context: zmq.Context[zmq.Socket[bytes]], kind: SocketKind, endpoint: str, bind: bool, hwm: int
 ) -> zmq.Socket[bytes]:
-    """Open a sending socket.
+    """Open a sending socket, to be closed with `close_sender`.
 
     Args:
         context: Owner of the socket.
@@ -47,8 +60,88 @@ def open_sender(
     socket.set(zmq.SNDHWM, hwm)
     # Only a peer that is there is given packets, so that "full" and "nobody there" both make a push wait.
     socket.set(zmq.IMMEDIATE, 1)
-    attach(socket, endpoint, bind)
+    if kind == "push":
+        events = zmq.EVENT_CONNECTED | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+        # Read only at the end: a bounded queue of events would make libzmq's thread wait when it is full.
+        socket.get_monitor_socket(events).set(zmq.RCVHWM, 0)
+    try:
+        attach(socket, endpoint, bind)
+    except ConfigError:
+        if kind == "push":
+            socket.get_monitor_socket().close(0)
+        raise
     return socket
+
+
+def close_sender(socket: zmq.Socket[bytes], seconds: float, stop: Event | None = None) -> bool:
+    """Close what `open_sender` opened; a `push` hangs up only when its receivers have read all that was sent.
+
+    A copy of each connection's descriptor keeps it up beyond the ZeroMQ socket. When libzmq has written all
+    and let go of it, the connection is ended for writing only, which no receiver takes for a hang-up; a
+    receiver that has read to that end closes its own side, and that is what is waited for.
+
+    Args:
+        socket: The socket; closed at return, and its context can be terminated at once.
+        seconds: How long to wait at most.
+        stop: Ends the wait early.
+
+    Returns:
+        False, and logs a warning, when a `push` gave up or its connection broke before all was read.
+    """
+    links = _share_connections(socket) if socket.type == zmq.PUSH else []
+    until = monotonic() + seconds
+
+    def waiting() -> bool:
+        return monotonic() < until and not (stop is not None and stop.is_set())
+
+    try:
+        socket.close(round(1000 * seconds))
+        taken = all([_is_read_to_its_end(descriptor, link, waiting) for descriptor, link in links])
+    finally:
+        for _, link in links:
+            # Where libzmq is still writing, this makes it give up too.
+            with suppress(OSError):
+                link.shutdown(SHUT_RDWR)
+            link.close()
+    if not taken:
+        _log.warning("closed before the receiver had read all that was sent: the end of the stream may be lost")
+    return taken
+
+
+def _share_connections(socket: zmq.Socket[bytes]) -> list[tuple[int, KernelSocket]]:
+    """Copy the descriptors of the connections that are up: libzmq's number and the copy, for each."""
+    monitor = socket.get_monitor_socket()
+    copies: dict[int, int] = {}
+    # A descriptor is closed after its event was sent, so one whose end is not told after copying was still open.
+    while monitor.poll(0):
+        message = recv_monitor_message(monitor)
+        descriptor = message["value"]
+        if descriptor in copies:
+            os.close(copies.pop(descriptor))
+        if message["event"] != zmq.EVENT_DISCONNECTED:
+            with suppress(OSError):
+                copies[descriptor] = os.dup(descriptor)
+    socket.disable_monitor()
+    monitor.close(0)
+    return [(descriptor, KernelSocket(fileno=copy)) for descriptor, copy in copies.items()]
+
+
+def _is_read_to_its_end(descriptor: int, link: KernelSocket, waiting: Callable[[], bool]) -> bool:
+    with suppress(OSError):  # libzmq has closed its descriptor
+        while os.path.sameopenfile(descriptor, link.fileno()):
+            if not waiting():
+                return False
+            sleep(_FLUSH_POLL_S)
+    try:
+        link.shutdown(SHUT_WR)
+        link.settimeout(_POLL_MS / 1000)
+        while waiting():
+            with suppress(TimeoutError):
+                if not link.recv(4096):
+                    return True
+    except OSError:
+        pass  # the receiver has gone with something unread
+    return False
 
 
 def attach(socket: zmq.Socket[bytes], endpoint: str, bind: bool) -> None:

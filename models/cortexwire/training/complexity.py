@@ -31,11 +31,15 @@ _PRODUCTS: Final = frozenset({"MatMul", "Gemm", "Conv", "MatMulInteger"})
 _RECURRENT: Final = {"RNN": 1, "GRU": 3, "LSTM": 4}
 """Recurrent operations and their number of gates."""
 _ACTIVATIONS: Final = frozenset(
-    "Relu LeakyRelu PRelu Elu Selu Celu ThresholdedRelu Tanh Sigmoid HardSigmoid HardSwish Softplus Softsign Gelu Mish "
-    "Greater GreaterOrEqual Sign".split()
+    {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Gelu", "Mish", "HardSwish"}
+    | {"Tanh", "Sigmoid", "HardSigmoid", "Softplus", "Softsign", "Sign", "Greater", "GreaterOrEqual"}
 )
-_UNCOUNTED: Final = frozenset("Einsum ConvTranspose ConvInteger QLinearConv QLinearMatMul Scan Loop If".split())
-_MOVES: Final = frozenset("Identity Reshape Transpose Squeeze Unsqueeze Flatten Cast DequantizeLinear".split())
+_UNCOUNTED: Final = frozenset(
+    {"Einsum", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "Scan", "Loop", "If"}
+)
+_MOVES: Final = frozenset(
+    {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
+)
 """Operations whose result is as constant as their first input."""
 
 
@@ -168,9 +172,7 @@ class _Opened:
 
     def run(self, features: Features) -> Iterator[Mapping[str, NDArray[Any]]]:
         """Run step by step and give the tensors that counting needs."""
-        states = {
-            spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in self._manifest.inputs_of("state")
-        }
+        states = {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in self._manifest.inputs_of("state")}
         carried = {spec.name: spec.feeds for spec in self._manifest.outputs_of("state")}
         for row in features:
             feeds = {self._manifest.features.name: row[None].astype(np.float32), **states}

@@ -37,6 +37,7 @@ from cortexwire.training.progress import Epoch, listening
 from cortexwire.training.reaches import Reaches, Rest, reaches_of, rest_of
 from cortexwire.training.recording import Recording, Source, read_recording
 from cortexwire.training.results import Comparison, Curve, Drift, Entry, HeldOut
+from cortexwire.training.scored import scored_bundle
 from cortexwire.training.scoring import Scorer, rounded
 from cortexwire.training.splits import Split
 from cortexwire.training.strength import Strength, timing
@@ -75,7 +76,7 @@ class Effort:
     @classmethod
     def to_be_quick(cls) -> "Effort":
         """Everything, but of each as little as still says something."""
-        return cls(quick=True, pairs=1, draws=2, robust_bins=3000, importance_bins=1200, minutes=1.1)
+        return cls(quick=True, pairs=1, draws=2, robust_bins=3000, importance_bins=1200, minutes=0.8)
 
 
 def compare(
@@ -306,7 +307,7 @@ class Trial:
             _, early = maker.make(f".{maker.name}-part", self._shortened(settings), self._early)
         drift = self._drift(_decode(early, recording))
         shutil.rmtree(early.path)
-        return msgspec.structs.replace(
+        entry = msgspec.structs.replace(
             entry,
             settings=dict(settings),
             summary=dict(fitted.summary),
@@ -317,6 +318,9 @@ class Trial:
             learning=learning_curve(epochs),
             bundle=str(bundle.path) if keep else "",
         )
+        if keep:
+            scored_bundle(bundle, entry, tuple(self.baselines()))
+        return entry
 
     def _shortened(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The same settings for the first part: as much time for each bin, and no more."""
@@ -426,13 +430,14 @@ class Trial:
 
 def pairs_of_directions(n_directions: int) -> tuple[tuple[int, int], ...]:
     """Pair directions about 135 degrees apart, so that a pair spans both axes; each is in one pair, but for a rest."""
-    step = max(1, round(n_directions * 3 / 8))
+    step = max(1, n_directions * 3 // 8)
     free, pairs = set(range(n_directions)), []
-    for first in range(n_directions):
-        second = next((k for k in ((first + step) % n_directions, (first - step) % n_directions) if k in free), None)
-        if first in free and second is not None and second != first:
+    for start in range(n_directions):
+        first, second = start, (start + step) % n_directions
+        while first in free and second in free:
             pairs.append((first, second))
             free -= {first, second}
+            first, second = ((k + 2 * step) % n_directions for k in (first, second))
     return tuple(pairs)
 
 

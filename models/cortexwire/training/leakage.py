@@ -310,7 +310,9 @@ def family_procedure(
     def split(recording: Recording) -> Parts:
         starts = np.unique(recording.trials[:, 0])
         n_bins = recording.n_bins
-        parts = last_fraction(n_bins, held_out) if len(starts) < 2 else last_fraction_of_trials(starts, n_bins, held_out)
+        parts = (
+            last_fraction(n_bins, held_out) if len(starts) < 2 else last_fraction_of_trials(starts, n_bins, held_out)
+        )
         return Parts(recording.bins(parts.train), recording.bins(parts.test))
 
     def fit(recording: Recording, train: Bins) -> Fitted:

@@ -27,6 +27,8 @@ FORGOTTEN: Final = 0.01
 """Share of an output's standard deviation below which a difference counts as forgotten."""
 WARM: Final = 0.1
 """The same, below which an output after a reset may be a command."""
+MOST: Final = 0.75
+"""Share of the runs that must be so after a warm-up: where a spike decides, some stay apart for very long."""
 CONTRACTING: Final = 1e-4
 """The same, below which a difference must lie in the end for a network to be contracting."""
 
@@ -155,18 +157,20 @@ class FittedNetwork:
 
         Returns:
             As memory the reach of all layers together where it has an end, else the bins until the outputs differ by
-            no more than `FORGOTTEN`; as warm-up those until they differ by no more than `WARM`. A network that never
-            forgets counts as forgetting where it differs by no more than twice what it does in the second half.
+            no more than `FORGOTTEN`; as warm-up those until `MOST` runs differ by no more than `WARM`. A network that
+            never forgets counts as forgetting where it differs by no more than twice what it does in the second half.
         """
-        gap = self._gap(features)
+        gaps = self._gaps(features)
+        gap = np.sqrt(np.square(gaps).mean(axis=1))
         lasting = 2 * gap[len(gap) // 2 :].max()
-        differing, cold = (np.flatnonzero(gap > max(share, lasting)) for share in (FORGOTTEN, WARM))
+        differing = np.flatnonzero(gap > max(FORGOTTEN, lasting))
+        cold = np.flatnonzero(np.quantile(gaps, MOST, axis=1) > max(WARM, lasting))
         reaches = [layer.reach for layer in self.layers]
         memory = _end(differing) + 1 if None in reaches else 1 + sum(reach or 0 for reach in reaches)
         return Remembered(memory, min(_end(cold), memory - 1), bool(gap[-max(len(gap) // 10, 1) :].max() < CONTRACTING))
 
-    def _gap(self, features: Features) -> Matrix:
-        """Return how far outputs are apart after a fresh start, `(n_bins,)`, in their standard deviations."""
+    def _gaps(self, features: Features) -> Matrix:
+        """Return how far apart outputs are after fresh starts, `(n_bins, n_runs)`, in their standard deviations."""
         length = min(PROBE_BINS, len(features) // 2)
         starts = np.unique(np.linspace(length // 2, len(features) - length, PROBES).astype(int))
         rows = features[starts + np.arange(length)[:, None]]
@@ -177,7 +181,7 @@ class FittedNetwork:
             for state in (self._fresh(len(starts)), under_way)
         )
         spread = np.maximum(running.std(axis=(0, 1)), np.finfo(np.float32).tiny)
-        return np.asarray(np.sqrt(np.square((fresh - running) / spread).mean(axis=(1, 2))))
+        return np.asarray(np.sqrt(np.square((fresh - running) / spread).mean(axis=2)))
 
     def _walk(self, features: Features, state: State) -> Iterator[tuple[Matrix, State]]:
         """Run through `(n_bins, batch, n_features)`; yield outputs and states after each bin, chunk by chunk."""

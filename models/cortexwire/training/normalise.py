@@ -154,7 +154,7 @@ class RunningNormaliser:
                 yield self._seen, self._overlay()
 
     def _overlay(self) -> Overlay:
-        mean, scale = self._trained
+        _, scale = self._trained
         if self._mode == "zscore":
             values = _pair(self._mean, _usable(np.sqrt(self._variance), self._mean, scale))
         else:

@@ -80,9 +80,7 @@ def choose(
         predicted = np.asarray(fitted.predict(recording.features[start:stop])["velocity"], np.float64)
         block = slice(cut - start, stop - start)
         tried.append(
-            Candidate(
-                settings=dict(settings), r2=weighted_r2(recording.targets[start:stop][block], predicted[block])
-            )
+            Candidate(settings=dict(settings), r2=weighted_r2(recording.targets[start:stop][block], predicted[block]))
         )
     best = int(np.nanargmax([candidate.r2 for candidate in tried]))
     return given[best], tuple(tried)

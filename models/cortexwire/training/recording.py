@@ -65,7 +65,7 @@ class Recording:
     @property
     def n_channels(self) -> int:
         """Number of channels."""
-        return self.features.shape[1] // len(self.content)
+        return int(self.features.shape[1]) // len(self.content)
 
     def bins(self, part: slice) -> Bins:
         """A part of the recording as a mask."""

@@ -1,5 +1,6 @@
 """From predictions to plain scores, in one place, so that a decoder and a baseline are measured alike."""
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -99,10 +100,8 @@ class Scorer:
         """Score successive stretches of equal length; `x` is the middle of each, in minutes since the first bin."""
         edges = np.linspace(start, stop, stretches + 1).round().astype(int)
         middles = (edges[:-1] + edges[1:]) / 2 * self._recording.bin_ms / 60_000
-        parts = [self._recording.bins(slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        return Curve(
-            x=tuple(np.round(middles, 3).tolist()), y=tuple(self.r2(predicted, part) for part in parts)
-        )
+        parts = [self._recording.bins(slice(a, b)) for a, b in pairwise(edges.tolist())]
+        return Curve(x=tuple(np.round(middles, 3).tolist()), y=tuple(self.r2(predicted, part) for part in parts))
 
     def _pair(self, predicted: Floats, bins: Bins) -> tuple[Floats, Floats]:
         known = bins & np.isfinite(self._recording.targets).all(axis=1) & np.isfinite(predicted).all(axis=1)

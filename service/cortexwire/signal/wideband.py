@@ -10,7 +10,7 @@ from cortexwire.signal.bins import BinClock, samples_in
 from cortexwire.signal.groups import reference_groups
 from cortexwire.signal.referencing import MEAN, MEDIAN, MIN_LIVE, NONE
 from cortexwire.signal.settings import FilterDesign, FrontEndSettings
-from cortexwire.types import Raw, Rate
+from cortexwire.types import Rate, Raw
 
 GRID_OF_RMS = 4e-4
 """Rounding grid of the filtered signal over its RMS; a power of two at or below is taken."""
@@ -165,6 +165,11 @@ class WidebandBins(BinSource):
                     )
         self._status = status
         self._update_live()
+
+    def begin(self, sample_index: int) -> None:
+        """Start at `sample_index`; what an artefact of another stretch left unobserved lies on another sample axis."""
+        self._integers[fused.HOLD_UNTIL] = 0
+        super().begin(sample_index)
 
     def blank(self, start: int, stop: int) -> None:
         """Samples in `[start, stop)` are unobserved."""

@@ -63,9 +63,14 @@ class ExpectedBin:
     warming: bool
 
     @property
+    def whole(self) -> bool:
+        """Whether every sample was observed."""
+        return self.validity is Validity.VALID
+
+    @property
     def comparable(self) -> bool:
         """Whether all of the decoder's input is that of the undisturbed stream."""
-        return self.validity is Validity.VALID and not self.history and not self.warming
+        return self.whole and not self.history and not self.warming
 
 
 @dataclass(frozen=True)

@@ -196,14 +196,14 @@ def _judge(run: StallRun, stall: Stall, settings: PipelineSettings, bin_ms: floa
 
 
 def _integrate(run: StallRun, start_ns: int, stop_ns: int) -> tuple[float, float, float]:
-    """Path in mm of what a subscriber applied, when it came to rest in ms, and the longest time between two looks."""
+    """Path in mm of what a subscriber applied, when it came to rest, and the longest time between looks until then."""
     at = run.looks[:, 0] + run.origin_ns
     inside = (at >= start_ns) & (at < stop_ns)
     when, speeds = at[inside], np.hypot(run.looks[inside, 1], run.looks[inside, 2])
     spans = np.diff(np.append(when, stop_ns))
-    moving = np.flatnonzero(speeds)
-    rest_ns = when[min(moving[-1] + 1, len(when) - 1)] if len(moving) else start_ns
-    return float(speeds @ spans) / _S, float(rest_ns - start_ns) / _MS, float(np.diff(when).max()) / _MS
+    rest = min(int(np.flatnonzero(np.append(True, speeds))[-1]), len(when) - 1)
+    longest_ns = np.diff(when[: rest + 1]).max(initial=0)
+    return float(speeds @ spans) / _S, float(when[rest] - start_ns) / _MS, float(longest_ns) / _MS
 
 
 def _values(

@@ -16,11 +16,13 @@ import zmq
 
 from cortexwire.clients.simulator.settings import SimulatorSettings
 from cortexwire.clients.simulator.simulator import Simulator
+from cortexwire.clients.sockets import close_sender, open_sender
 from cortexwire.errors import ConfigError
 from cortexwire.wire import MarkerCode, PacketEncoder, make_markers
 
 _POLL_S = 0.05
-_LINGER_MS = 1000
+_CLOSE_S = 5.0
+_STOPPED_CLOSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,18 +100,26 @@ def run_simulator(
         source=source,
     )
     queue = max(2, round(queue_ms * settings.rate_hz / 1000 / packet_samples))
-    with zmq.Context() as context, context.socket(zmq.PUSH if socket == "push" else zmq.PUB) as out:
-        out.set_hwm(queue)
-        out.setsockopt(zmq.LINGER, _LINGER_MS)
-        out.setsockopt(zmq.SNDTIMEO, round(_POLL_S * 1000))
+    stop = stop or threading.Event()
+    with zmq.Context() as context:
         try:
-            (out.bind if bind else out.connect)(endpoint)
-        except zmq.ZMQError as error:
+            out = open_sender(context, socket, endpoint, bind, queue)
+        except ConfigError as error:
             raise ConfigError(f"simulator: expected a usable endpoint, got {endpoint!r}: {error}") from error
-        if on_ready is not None:
-            on_ready(out.getsockopt_string(zmq.LAST_ENDPOINT))
-        run = _Run(simulator, encoder, out, packet_samples, stop or threading.Event())
-        return run.until(None if seconds is None else round(seconds * settings.rate_hz))
+        finished = False
+        try:
+            out.setsockopt(zmq.SNDTIMEO, round(_POLL_S * 1000))
+            if on_ready is not None:
+                on_ready(out.getsockopt_string(zmq.LAST_ENDPOINT))
+            run = _Run(simulator, encoder, out, packet_samples, stop)
+            summary = run.until(None if seconds is None else round(seconds * settings.rate_hz))
+            finished = not summary.interrupted
+            return summary
+        finally:
+            if finished:
+                close_sender(out, _CLOSE_S, stop)
+            else:
+                close_sender(out, _STOPPED_CLOSE_S)
 
 
 class _StopError(Exception):
@@ -212,7 +222,7 @@ class _Run:
     def _send_end(self) -> None:
         """Send the end of the stream, unless nobody takes it; a frame made but not sent leaves no gap."""
         self._encoder.sequence = self._frames
-        self._out.setsockopt(zmq.SNDTIMEO, _LINGER_MS)
+        self._out.setsockopt(zmq.SNDTIMEO, round(1000 * _STOPPED_CLOSE_S))
         with suppress(zmq.Again):
             self._out.send(self._encoder.end(self._samples, sent_ns=time.monotonic_ns()))
 

@@ -29,7 +29,9 @@ def ranking(comparison: Comparison) -> str:
     entries, classes = scored(comparison), classes_of(comparison.entries)
     row, top, left, right, width = 26.0, 20.0, 110.0, 24.0, 900.0
     height = top + row * len(entries) + 34
-    values = [v for e in entries if e.scores for v in (e.generalisation, e.scores.r2, e.scores.r2_moving) if v is not None]
+    values = [
+        v for e in entries if e.scores for v in (e.generalisation, e.scores.r2, e.scores.r2_moving) if v is not None
+    ]
     low = max(LOWEST_R2, min([0.0, *values]))
     floor = math.floor(low * 10) / 10
 
@@ -39,10 +41,13 @@ def ranking(comparison: Comparison) -> str:
     parts = []
     for k in range(round((1 - floor) / 0.1) + 1):
         value = round(floor + k * 0.1, 1)
-        x, css = number(across(value)), "zero" if value == 0 else "grid"
-        parts.append(f'<line class="{css}" x1="{x}" x2="{x}" y1="{number(top - 8)}" y2="{number(height - 34)}"/>')
+        place, css = number(across(value)), "zero" if value == 0 else "grid"
+        edges = f'y1="{number(top - 8)}" y2="{number(height - 34)}"'
+        parts.append(f'<line class="{css}" x1="{place}" x2="{place}" {edges}/>')
         parts.append(text(across(value), height - 18, f"{value:g}", "middle", "small"))
-    parts.append(text((left + width - right) / 2, height - 3, "R² (1 = perfect, 0 = no better than the mean)", "middle", "small"))
+    parts.append(
+        text((left + width - right) / 2, height - 3, "R² (1 = perfect, 0 = no better than the mean)", "middle", "small")
+    )
     for k, entry in enumerate(entries):
         assert entry.scores is not None
         y, scores, css = top + row * (k + 0.5), entry.scores, classes[entry.name]
@@ -52,10 +57,17 @@ def ranking(comparison: Comparison) -> str:
             parts.append(f'<line class="whisker {css}" {span} y1="{number(y)}" y2="{number(y)}"/>')
         if scores.r2_moving is not None:
             x = across(scores.r2_moving)
-            parts.append(_mark(f"M{number(x)} {number(y - 6)}v12", f"tick {css}", f"{entry.name}, moving bins: {scores.r2_moving:.3f}"))
+            parts.append(
+                _mark(
+                    f"M{number(x)} {number(y - 6)}v12",
+                    f"tick {css}",
+                    f"{entry.name}, moving bins: {scores.r2_moving:.3f}",
+                )
+            )
         if scores.r2 is not None:
+            place = f'cx="{number(across(scores.r2))}" cy="{number(y)}"'
             words = escape(f"{entry.name}, final part: {scores.r2:.3f}")
-            parts.append(f'<circle class="ring {css}" cx="{number(across(scores.r2))}" cy="{number(y)}" r="4.5"><title>{words}</title></circle>')
+            parts.append(f'<circle class="ring {css}" {place} r="4.5"><title>{words}</title></circle>')
         if entry.generalisation is not None:
             x = across(entry.generalisation)
             diamond = f"M{number(x)} {number(y - 6.5)}l6.5 6.5l-6.5 6.5l-6.5 -6.5z"
@@ -74,7 +86,9 @@ def traces(comparison: Comparison, entry: Entry) -> str:
         reach = 1.25 * max(known, default=1.0) or 1.0
         is_last = column == len(comparison.columns) - 1
         span = (0.0, seconds[-1] if seconds else 1.0)
-        plot = Plot(span, (-reach, reach), width=620, height=150 if is_last else 122, right=8, bottom=36 if is_last else 8)
+        plot = Plot(
+            span, (-reach, reach), width=620, height=150 if is_last else 122, right=8, bottom=36 if is_last else 8
+        )
         x_label = "seconds into the final part" if is_last else ""
         plot.axes(x_label, f"{name} ({comparison.unit})", None if is_last else ())
         plot.line(seconds, true, "truth", "true")
@@ -88,8 +102,8 @@ def trajectories(comparison: Comparison, entry: Entry) -> str:
     if not comparison.paths or not entry.paths:
         return ""
     css = classes_of(comparison.entries)[entry.name]
-    points = [abs(v) for path in comparison.paths for point in path for v in point if v is not None]
-    reach, size, pad = 1.35 * max(points, default=1.0) or 1.0, 290.0, 6.0
+    known = [abs(v) for path in comparison.paths for point in path for v in point if v is not None]
+    reach, size, pad = 1.35 * max(known, default=1.0) or 1.0, 290.0, 6.0
 
     def place(point: Point) -> str:
         x, y = (min(max(v, -reach), reach) / reach for v in point[:2])
@@ -101,8 +115,9 @@ def trajectories(comparison: Comparison, entry: Entry) -> str:
         for path, style, whose in ((true, "truth", "true"), (came, css, entry.name)):
             whole = [point for point in path if all(v is not None and math.isfinite(v) for v in point[:2])]
             if len(whole) > 1:
+                points = " ".join(map(place, whole))
                 words = escape(f"{whose}, {degrees:g}°")
-                parts.append(f'<polyline class="line {style}" points="{" ".join(map(place, whole))}"><title>{words}</title></polyline>')
+                parts.append(f'<polyline class="line {style}" points="{points}"><title>{words}</title></polyline>')
                 end_x, end_y = place(whole[-1]).split(",")
                 parts.append(f'<circle class="dot {style}" cx="{end_x}" cy="{end_y}" r="3"/>')
     return svg(size, size, parts, f"trajectories, true and by {entry.name}")
@@ -151,8 +166,10 @@ def importance(comparison: Comparison) -> str:
                 f'height="{number(row - 4)}" style="--share:{share:.3f}"><title>{words}</title></rect>'
             )
     bottom = top + row * len(entries)
-    for channel in range(0, n_channels, 10 if n_channels > 20 else 2):
-        parts.append(text(left + (channel + 0.5) * cell, bottom + 12, str(channel), "middle", "small"))
+    parts.extend(
+        text(left + (channel + 0.5) * cell, bottom + 12, str(channel), "middle", "small")
+        for channel in range(0, n_channels, 10 if n_channels > 20 else 2)
+    )
     parts.append(text(left + (width - left) / 2, bottom + 27, "channel", "middle", "small"))
     return svg(width, bottom + 32, parts, "what each decoder loses without each channel")
 

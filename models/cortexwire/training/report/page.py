@@ -14,7 +14,10 @@ from cortexwire.training.results import Comparison, Entry
 
 _KEY: Final = (
     ('<path class="fill c0" d="M11 .5l6.5 6.5l-6.5 6.5l-6.5 -6.5z"/>', "new directions (ranked by this)"),
-    ('<line class="whisker c0" x1="1" x2="21" y1="7" y2="7"/><circle class="ring c0" cx="11" cy="7" r="4.5"/>', "final part, 95 % interval"),
+    (
+        '<line class="whisker c0" x1="1" x2="21" y1="7" y2="7"/><circle class="ring c0" cx="11" cy="7" r="4.5"/>',
+        "final part, 95 % interval",
+    ),
     ('<path class="tick c0" d="M11 1v12"/>', "final part, moving bins only"),
 )
 
@@ -82,9 +85,9 @@ def _ranking(c: Comparison) -> str:
 def _ranking_table(c: Comparison) -> str:
     x = "".join(f"<small>{escape(name)}</small>" for name in c.columns)
     heads = [
-        "decoder", "new<br>directions", "final part<br><small>95 % interval</small>", f"final part{x}", "moving<br>bins",
-        f"moving{x}", f"Pearson r{x}", f"RMSE{x}", "lag<br><small>ms</small>", "step<br><small>of a bin</small>",
-        "fit",
+        "decoder", "new<br>directions", "final part<br><small>95 % interval</small>", f"final part{x}",
+        "moving<br>bins", f"moving{x}", f"Pearson r{x}", f"RMSE{x}", "lag<br><small>ms</small>",
+        "step<br><small>of a bin</small>", "fit",
     ]  # fmt: skip
     entries = figures.scored(c)
     best = {
@@ -99,15 +102,15 @@ def _ranking_table(c: Comparison) -> str:
         cells = [
             _cell(number(entry.generalisation), entry.generalisation == best["new"] and not entry.baseline),
             _cell(
-                f"{number(s.r2)}<small>{number(s.r2_low)} to {number(s.r2_high)}</small>",
+                f"{number(s.r2)}<small>{number(s.r2_low, 3)} to {number(s.r2_high, 3)}</small>",
                 s.r2 == best["final"] and not entry.baseline,
             ),
             _cell(_stacked(s.r2_of, c.columns)),
             _cell(number(s.r2_moving), s.r2_moving == best["moving"] and not entry.baseline),
             _cell(_stacked(s.r2_moving_of, c.columns)),
             _cell(_stacked(s.pearson_of, c.columns)),
-            _cell(_stacked(s.rmse_of, c.columns, 1)),
-            _cell(f"{s.lag_ms:.0f}"),
+            _cell(_stacked(s.rmse_of, c.columns, _digits(s.rmse_of.values()))),
+            _cell(number(s.lag_ms, 0)),
             _cell("–" if t is None else f"{t.median_ms * 1000:.0f} µs<small>{_share(t.normalised)}</small>"),
             _cell("–" if entry.fit_s is None else f"{entry.fit_s:.0f} s"),
         ]
@@ -159,9 +162,9 @@ def _directions(c: Comparison) -> str:
             for e in pairs
         ]
         body += (
-            "<h3>Two directions left out</h3><p class=\"note\">Fitted again without the targets of two directions, and "
+            '<h3>Two directions left out</h3><p class="note">Fitted again without the targets of two directions, and '
             "scored on the final part's trials in them. Below it, the same trials by the decoder that was shown all "
-            "directions: the difference is what it did not learn from the spikes.</p>" + _table(heads, rows)
+            "directions: the difference is what it owes to that.</p>" + _table(heads, rows, "narrow")
         )
     return body
 
@@ -171,8 +174,8 @@ def _over_time(c: Comparison) -> str:
     if not drawing:
         return ""
     return (
-        '<p class="note">Decoders fitted to the first two fifths of the session only, scored on successive stretches of '
-        f"the rest. A line that falls is a decoder that ages, or a brain that changes.</p><figure>{drawing}</figure>"
+        '<p class="note">Decoders fitted to the first two fifths of the session only, scored on successive stretches '
+        f"of the rest. A line that falls is a decoder that ages, or a brain that changes.</p><figure>{drawing}</figure>"
     )
 
 
@@ -185,8 +188,9 @@ def _robustness(c: Comparison) -> str:
     if not panels:
         return ""
     return (
-        '<p class="note">The same decoders, not fitted again, on the final part with something amiss. Lost channels and '
-        "missing bins enter at their mean, as they do live. Noise takes crossings away and puts as many elsewhere.</p>"
+        '<p class="note">The same decoders, not fitted again, on the final part with something amiss. Lost channels '
+        "and missing bins enter at their mean, as they do live. Noise takes crossings away and puts as many "
+        "elsewhere.</p>"
         f'<div class="panels">{"".join(panels)}</div>'
     )
 
@@ -205,17 +209,14 @@ def _channels(c: Comparison) -> str:
         '<p class="note">What R² loses when one channel enters at its mean, the others as they are; each row is shaded '
         "by its own largest loss. Channels that say the same hide each other.</p>"
         f"<figure>{drawing}</figure><details><summary>The most important channels by number</summary>"
-        f'{_table(["decoder", "channel (loss of R²)"], rows)}</details>'
+        f"{_table(['decoder', 'channel (loss of R²)'], rows)}</details>"
     )
 
 
 def _learning(c: Comparison) -> str:
     drawing = figures.learning(c)
-    return (
-        f'<p class="note">Score on the validation block inside the training part, epoch by epoch.</p><figure>{drawing}</figure>'
-        if drawing
-        else ""
-    )
+    said = '<p class="note">Score on the validation block inside the training part, epoch by epoch.</p>'
+    return f"{said}<figure>{drawing}</figure>" if drawing else ""
 
 
 def _cost(c: Comparison) -> str:
@@ -234,15 +235,16 @@ def _cost(c: Comparison) -> str:
         step = "–" if t is None else f"{t.median_ms * 1000:.0f} µs<small>{t.p99_ms * 1000:.0f} µs</small>"
         rows.append(
             f"<tr><td>{_name(c, e)}</td><td>{step}</td><td>{'–' if t is None else _share(t.normalised)}</td>"
-            f"<td>{_bytes(k.footprint_bytes)}</td><td>{k.connections:,}<small>{100 * k.connection_sparsity:.1f} %</small></td>"
+            f"<td>{_bytes(k.footprint_bytes)}</td>"
+            f"<td>{k.connections:,}<small>{100 * k.connection_sparsity:.1f} %</small></td>"
             f"<td>{silent}</td><td>{k.effective_macs:,.0f}<small>of {k.dense_macs:,.0f}</small></td>"
             f"<td>{k.effective_acs:,.0f}<small>of {k.dense_acs:,.0f}</small></td></tr>"
         )
     uncounted = sorted({name for e in entries if e.complexity for name in e.complexity.not_counted})
     note = f" Not counted: {escape(', '.join(uncounted))}." if uncounted else ""
     return (
-        f'<p class="note">Per step, on one thread of this machine; operations after NeuroBench (Yik et al. 2025).{note}</p>'
-        + _table(heads, rows)
+        '<p class="note">Per step, on one thread of this machine; operations after NeuroBench (Yik et al. 2025).'
+        f"{note}</p>" + _table(heads, rows)
     )
 
 
@@ -256,13 +258,14 @@ def _made(c: Comparison) -> str:
         if not e.baseline and not e.failed:
             tried = "; ".join(f"{_settings(t.settings)}: {number(t.r2, 3)}" for t in e.tried) or "one only"
             rows.append(
-                f'<tr><td>{_name(c, e)}</td><td class="words"><code>{escape(_settings(e.settings) or "defaults")}</code></td>'
-                f'<td class="words">{escape(tried)}</td></tr>'
+                f'<tr><td>{_name(c, e)}</td><td class="words"><code>{escape(_settings(e.settings) or "defaults")}'
+                f'</code></td><td class="words">{escape(tried)}</td></tr>'
             )
     versions = ", ".join(f"{name} {number}" for name, number in c.libraries.items())
     return (
         '<p class="note">Configurations were compared on the last fifth of the training part, then fitted again to all '
-        f"of it. Took {words.minutes(c.took_s)}; seed {c.seed}; {escape(versions)}. For research; not a medical device.</p>"
+        f"of it. Took {words.minutes(c.took_s)}; seed {c.seed}; {escape(versions)}. For research; not a medical "
+        "device.</p>"
         + (_table(["decoder", "settings", "tried (R² on the validation block)"], rows, "left") if rows else "")
     )
 
@@ -279,7 +282,8 @@ def _name(c: Comparison, entry: Entry) -> str:
 
 def _table(heads: Iterable[str], rows: Iterable[str], css: str = "") -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    return f'<div class="scroll"><table class="{css}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table class="{css}">{body}</table></div>'
 
 
 def _cell(content: str, best: bool = False) -> str:
@@ -293,6 +297,11 @@ def _heat(value: float | None) -> str:
 
 def _stacked(values: dict[str, Any], columns: tuple[str, ...], digits: int = 2) -> str:
     return "<br>".join(number(values.get(name), digits) for name in columns)
+
+
+def _digits(values: Iterable[float]) -> int:
+    largest = max(values, default=1.0)
+    return 0 if largest >= 100 else 1 if largest >= 10 else 3
 
 
 def _pair(degrees: tuple[float, ...]) -> str:

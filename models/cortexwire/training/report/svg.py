@@ -128,10 +128,14 @@ class Plot:
             runs[-1].append(f"{number(last[0])},{number(last[1])}")
         for run in runs:
             if len(run) > 1:
-                self._parts.append(f'<polyline class="line {css}" points="{" ".join(run)}"><title>{escape(title)}</title></polyline>')
+                self._parts.append(
+                    f'<polyline class="line {css}" points="{" ".join(run)}"><title>{escape(title)}</title></polyline>'
+                )
             elif run:
                 px, py = run[0].split(",")
-                self._parts.append(f'<circle class="dot {css}" cx="{px}" cy="{py}" r="2.5"><title>{escape(title)}</title></circle>')
+                self._parts.append(
+                    f'<circle class="dot {css}" cx="{px}" cy="{py}" r="2.5"><title>{escape(title)}</title></circle>'
+                )
         if end and last is not None:
             self._ends.append((last[0], last[1], end, css))
 
@@ -140,10 +144,9 @@ class Plot:
         for a, b in zip(x, y, strict=True):
             if b is not None and math.isfinite(b):
                 px, py = self.at(a, b)
+                place = f'cx="{number(px)}" cy="{number(py)}"'
                 words = escape(f"{title}: {b:.3f}")
-                self._parts.append(
-                    f'<circle class="dot {css}" cx="{number(px)}" cy="{number(py)}" r="2.5"><title>{words}</title></circle>'
-                )
+                self._parts.append(f'<circle class="dot {css}" {place} r="2.5"><title>{words}</title></circle>')
 
     def draw(self, label: str) -> str:
         """The finished drawing."""

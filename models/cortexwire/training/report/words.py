@@ -1,5 +1,6 @@
 """What a comparison says, in sentences: made from its numbers, and no kinder than they are."""
 
+import math
 from collections.abc import Iterator
 from html import escape
 from typing import Final
@@ -7,14 +8,18 @@ from typing import Final
 from cortexwire.training.results import Comparison, Entry, Scores
 
 MUCH: Final = 0.05
-"""A difference in R2 that is worth a word."""
+"""A difference in R2, from one time to another, that is worth a word."""
+FLATTERED: Final = 0.8
+"""Share of the best score from which what needs no spikes puts all scores on the final part into doubt."""
+LITTLE: Final = 0.01
+"""A difference in R2, between two decoders, that is not."""
 
 GLOSSARY: Final = {
-    "R²": "1 − (sum of squared errors) / (sum of squares about the mean). 1 is perfect, 0 is no better than always saying "
-    "the mean, below 0 is worse than that. Unless a column is named, columns are taken together, each weighted by its "
-    "variance.",
+    "R²": "1 − (sum of squared errors) / (sum of squares about the mean). 1 is perfect, 0 is no better than always "
+    "saying the mean, below 0 is worse than that. Unless a column is named, columns are taken together, each weighted "
+    "by its variance.",
     "new directions": "R² on trials of two movement directions whose targets the decoder was not shown in training. A "
-    "decoder that has learnt what typical reaches look like, rather than what the spikes say, fails here.",
+    "decoder that has learnt what typical movements look like, rather than what the spikes say, fails here.",
     "final part": "The end of the session. Nothing was fitted to it or chosen on it, and each decoder was scored on it "
     "once. The line through the ring is a 95 % interval, from drawing contiguous blocks of ten seconds.",
     "moving bins": "Bins in which the hand (or the force) is further from rest than the threshold named above. Where "
@@ -37,7 +42,9 @@ GLOSSARY: Final = {
 
 def number(value: float | None, digits: int = 2) -> str:
     """A score as the page writes it."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    if value is None:
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def title(comparison: Comparison) -> str:
@@ -89,6 +96,10 @@ def findings(comparison: Comparison) -> Iterator[str]:
         yield f"Not scored: {escape(_listed(failed))}. The reasons are at the end of the table."
 
 
+def _overall(entry: Entry) -> float:
+    return -math.inf if entry.scores is None or entry.scores.r2 is None else entry.scores.r2
+
+
 def _listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -105,27 +116,28 @@ def _about_best(best: Entry, decoders: list[Entry]) -> Iterator[str]:
         f"<b>{escape(best.name)}</b> ranks first: R² {number(best.generalisation)} on directions that it was never "
         f"shown, {number(best.scores.r2)} on the final part."
     )
-    ahead = max(decoders, key=lambda e: -2.0 if e.scores is None or e.scores.r2 is None else e.scores.r2)
-    if ahead.name != best.name and ahead.scores is not None:
+    ahead = max(decoders, key=_overall)
+    if _overall(ahead) > _overall(best) + LITTLE:
         text += (
-            f" {escape(ahead.name)} scores more on the final part ({number(ahead.scores.r2)}) and less on new "
-            f"directions ({number(ahead.generalisation)}): part of what it learnt is the habit of these reaches."
+            f" {escape(ahead.name)} scores more on the final part ({number(_overall(ahead))}) and less on new "
+            f"directions ({number(ahead.generalisation)}): part of what it learnt is the habit of these movements."
         )
     yield text
 
 
 def _about_stereotypy(stereotypy: Entry, decoders: list[Entry]) -> Iterator[str]:
-    assert stereotypy.scores is not None
-    level = stereotypy.scores.r2
-    below = [e.name for e in decoders if e.scores and e.scores.r2 is not None and level is not None and e.scores.r2 <= level]
-    words = (
-        f"<b>Stereotypy, which sees no spikes at all, reaches R² {number(level)}</b> on the final part, because the "
-        "reaches are so alike. The score on the final part alone therefore proves little"
-    )
+    level = _overall(stereotypy)
+    words = f"<b>Stereotypy, which sees no spikes at all, reaches R² {number(level)}</b> on the final part"
+    if level > FLATTERED * _overall(max(decoders, key=_overall)):
+        words += ", because the movements are so alike. The score on the final part alone therefore proves little"
+    below = [entry.name for entry in decoders if _overall(entry) <= level]
     if below:
         words += f"; {escape(_listed(below))} {'does' if len(below) == 1 else 'do'} not exceed it there"
     if stereotypy.generalisation is not None:
-        words += f". On new directions it falls to {number(stereotypy.generalisation)}, and what decoders score there is read from the spikes"
+        words += (
+            f". On new directions it falls to {number(stereotypy.generalisation)}, and what decoders score there is "
+            "read from the spikes"
+        )
     yield words + "."
 
 
