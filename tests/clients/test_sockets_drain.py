@@ -5,7 +5,7 @@ import os
 import socket as kernel
 import time
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -102,19 +102,31 @@ def test_a_receiver_that_reads_nothing_is_given_up_in_time_and_in_words(
 @pytest.mark.parametrize("bind", [True, False], ids=["bind", "connect"])
 def test_a_stop_ends_the_wait(tmp_path: Path, bind: bool) -> None:
     stop = Event()
-    timer = Timer(0.1, stop.set)
-    with receiver(zmq.PULL, ipc(tmp_path), bind=not bind, RCVHWM=1):
-        timer.start()
-        assert not send_and_close(ipc(tmp_path), bind, stop=stop)
-    timer.join()
+    with (
+        receiver(zmq.PULL, ipc(tmp_path), bind=not bind, RCVHWM=1),
+        in_background(send_and_close, ipc(tmp_path), bind, stop=stop) as all_read,
+    ):
+        time.sleep(0.5)
+        stop.set()
+        assert not all_read.result()
+
+
+def test_a_stop_that_was_set_before_closes_at_once(tmp_path: Path) -> None:
+    stop = Event()
+    stop.set()
+    with receiver(zmq.PULL, ipc(tmp_path), RCVHWM=1):
+        assert not send_and_close(ipc(tmp_path), False, stop=stop)
 
 
 def test_a_receiver_that_goes_away_ends_the_wait(tmp_path: Path) -> None:
-    with in_background(send_and_close, ipc(tmp_path), True) as all_read:
-        with receiver(zmq.PULL, ipc(tmp_path), bind=False, RCVHWM=1) as pull:
-            pull.frames(2)
-            time.sleep(0.2)
-    assert not all_read.result()
+    with (
+        in_background(send_and_close, ipc(tmp_path), True) as all_read,
+        receiver(zmq.PULL, ipc(tmp_path), bind=False, RCVHWM=1) as pull,
+    ):
+        pull.frames(2)
+        time.sleep(0.2)
+        pull.socket.close(0)
+        assert not all_read.result()
 
 
 def test_closing_waits_only_for_receivers_that_are_there(tmp_path: Path) -> None:
@@ -126,6 +138,8 @@ def test_closing_waits_only_for_receivers_that_are_there(tmp_path: Path) -> None
                 assert wait_for_peer(sender, 5)
                 sender.send(b"a")
                 assert pull.frames(1) == [b"a"]
+            while sender.poll(0, zmq.POLLOUT):
+                time.sleep(0.01)
         assert close_sender(sender, LONG_S)
         assert close_sender(open_sender(context, "push", ipc(tmp_path, "nobody"), False, 1), LONG_S)
         with pytest.raises(ConfigError, match="cannot bind"):

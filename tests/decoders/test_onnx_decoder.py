@@ -133,10 +133,18 @@ def test_a_bundle_with_other_signals_is_refused(tmp_path: Path) -> None:
         OnnxDecoder(bundle)
 
 
-def test_a_bundle_without_velocity_is_refused(tmp_path: Path) -> None:
+def test_a_bundle_of_other_columns_is_decoded(tmp_path: Path) -> None:
     model, manifest = opened(small_bundle(tmp_path))
     velocity, state = manifest.outputs
-    position = msgspec.structs.replace(velocity, role="position")
-    bundle = write_bundle(tmp_path / "position", model, changed(manifest, outputs=(position, state)), "card")
-    with pytest.raises(BundleError, match="exactly one velocity output"):
-        OnnxDecoder(bundle)
+    columns = msgspec.structs.replace(velocity, role="columns", columns=("grip", "pinch"))
+    bundle = write_bundle(tmp_path / "columns", model, changed(manifest, outputs=(columns, state)), "card")
+    decoder = OnnxDecoder(bundle)
+    assert decoder.step(decoder.feature_mean)["velocity"].shape == (2,)
+
+
+def test_columns_without_names_are_refused(tmp_path: Path) -> None:
+    model, manifest = opened(small_bundle(tmp_path))
+    velocity, state = manifest.outputs
+    nameless = msgspec.structs.replace(velocity, role="columns", columns=("grip",))
+    with pytest.raises(BundleError, match=r"a name for each entry of shape \(2,\), got \['grip'\]"):
+        write_bundle(tmp_path / "columns", model, changed(manifest, outputs=(nameless, state)), "card")

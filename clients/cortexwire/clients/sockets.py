@@ -11,13 +11,12 @@ the receiver's queue is full, the receiver's libzmq drops what it has not yet re
 
 import logging
 import os
+import socket as kernel
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from socket import SHUT_RDWR, SHUT_WR
-from socket import socket as KernelSocket
 from threading import Event
-from time import monotonic, sleep
+from time import monotonic
 from typing import Final, Literal
 
 import zmq
@@ -30,7 +29,7 @@ SocketKind = Literal["pub", "push"]
 
 DEFAULT_HWM_MS: Final = 1000.0
 _POLL_MS: Final = 100
-_FLUSH_POLL_S: Final = 0.001
+_EVENTS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +60,8 @@ def open_sender(
     # Only a peer that is there is given packets, so that "full" and "nobody there" both make a push wait.
     socket.set(zmq.IMMEDIATE, 1)
     if kind == "push":
-        events = zmq.EVENT_CONNECTED | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
-        # Read only at the end: a bounded queue of events would make libzmq's thread wait when it is full.
-        socket.get_monitor_socket(events).set(zmq.RCVHWM, 0)
+        # It is read only at the end, and a bounded queue of events would make libzmq's thread wait when it is full.
+        socket.get_monitor_socket(_EVENTS).set(zmq.RCVHWM, 0)
     try:
         attach(socket, endpoint, bind)
     except ConfigError:
@@ -81,36 +79,49 @@ def close_sender(socket: zmq.Socket[bytes], seconds: float, stop: Event | None =
     receiver that has read to that end closes its own side, and that is what is waited for.
 
     Args:
-        socket: The socket; closed at return, and its context can be terminated at once.
+        socket: The socket; a `push` is gone at return, a `pub` lingers for at most `seconds`.
         seconds: How long to wait at most.
         stop: Ends the wait early.
 
     Returns:
         False, and logs a warning, when a `push` gave up or its connection broke before all was read.
     """
-    links = _share_connections(socket) if socket.type == zmq.PUSH else []
+    if socket.type != zmq.PUSH:
+        socket.close(round(1000 * seconds))
+        return True
     until = monotonic() + seconds
 
     def waiting() -> bool:
         return monotonic() < until and not (stop is not None and stop.is_set())
 
+    monitor = socket.get_monitor_socket()
+    links = _share_connections(monitor)
+    taken, gone = True, False
     try:
-        socket.close(round(1000 * seconds))
-        taken = all([_is_read_to_its_end(descriptor, link, waiting) for descriptor, link in links])
+        socket.close(round(1000 * seconds) if waiting() else 0)
+        while not gone and waiting():
+            if monitor.poll(_POLL_MS):
+                message = recv_monitor_message(monitor)
+                gone = message["event"] == zmq.EVENT_MONITOR_STOPPED
+                taken &= not (message["event"] == zmq.EVENT_DISCONNECTED and message["value"] in links)
+        ends = [_is_read_to_its_end(link, waiting) for link in links.values()] if gone else [False]
+        taken &= all(ends)
     finally:
-        for _, link in links:
-            # Where libzmq is still writing, this makes it give up too.
+        for link in links.values():
+            # A libzmq that is still writing gives up by this.
             with suppress(OSError):
-                link.shutdown(SHUT_RDWR)
+                link.shutdown(kernel.SHUT_RDWR)
             link.close()
+        while not gone:
+            gone = recv_monitor_message(monitor)["event"] == zmq.EVENT_MONITOR_STOPPED
+        monitor.close(0)
     if not taken:
         _log.warning("closed before the receiver had read all that was sent: the end of the stream may be lost")
     return taken
 
 
-def _share_connections(socket: zmq.Socket[bytes]) -> list[tuple[int, KernelSocket]]:
-    """Copy the descriptors of the connections that are up: libzmq's number and the copy, for each."""
-    monitor = socket.get_monitor_socket()
+def _share_connections(monitor: zmq.Socket[bytes]) -> dict[int, kernel.socket]:
+    """Copy the descriptors of the connections that are up, by libzmq's own number of each."""
     copies: dict[int, int] = {}
     # A descriptor is closed after its event was sent, so one whose end is not told after copying was still open.
     while monitor.poll(0):
@@ -121,26 +132,20 @@ def _share_connections(socket: zmq.Socket[bytes]) -> list[tuple[int, KernelSocke
         if message["event"] != zmq.EVENT_DISCONNECTED:
             with suppress(OSError):
                 copies[descriptor] = os.dup(descriptor)
-    socket.disable_monitor()
-    monitor.close(0)
-    return [(descriptor, KernelSocket(fileno=copy)) for descriptor, copy in copies.items()]
+    return {descriptor: kernel.socket(fileno=copy) for descriptor, copy in copies.items()}
 
 
-def _is_read_to_its_end(descriptor: int, link: KernelSocket, waiting: Callable[[], bool]) -> bool:
-    with suppress(OSError):  # libzmq has closed its descriptor
-        while os.path.sameopenfile(descriptor, link.fileno()):
-            if not waiting():
-                return False
-            sleep(_FLUSH_POLL_S)
+def _is_read_to_its_end(link: kernel.socket, waiting: Callable[[], bool]) -> bool:
+    """End a connection for writing, and wait until the other side closes it."""
     try:
-        link.shutdown(SHUT_WR)
+        link.shutdown(kernel.SHUT_WR)
         link.settimeout(_POLL_MS / 1000)
         while waiting():
             with suppress(TimeoutError):
                 if not link.recv(4096):
                     return True
     except OSError:
-        pass  # the receiver has gone with something unread
+        return False  # the receiver has gone with something unread
     return False
 
 

@@ -17,7 +17,7 @@ FORMAT: Final = 1
 """The manifest version that this code reads and writes."""
 
 InputRole = Literal["features", "samples", "band_power", "aux", "state", "parameter"]
-OutputRole = Literal["velocity", "position", "class", "frame", "state"]
+OutputRole = Literal["velocity", "position", "columns", "class", "frame", "state"]
 DType = Literal["float32", "float64", "int32", "int64", "uint8"]
 FeatureKind = Literal["counts", "band_power"]
 SafeAction = Literal["zero", "hold", "abstain", "blank", "none"]
@@ -64,7 +64,9 @@ class OutputSpec(_Record, frozen=True, kw_only=True):
     """One output of the graph.
 
     `cadence` is the number of steps between two outputs, `safe_action` what stands in for it when no decoded
-    value may be used, `feeds` (only of a `state`) the state input that it becomes at the next step.
+    value may be used, `feeds` (only of a `state`) the state input that it becomes at the next step. `columns` are the
+    names of the entries of a vector, in order; an output of role `columns` (force, EMG, whatever was recorded) is
+    nothing without them.
     """
 
     name: str
@@ -75,6 +77,7 @@ class OutputSpec(_Record, frozen=True, kw_only=True):
     cadence: int = 1
     safe_action: SafeAction = "none"
     feeds: str = ""
+    columns: tuple[str, ...] = ()
 
 
 class Electrode(_Record, frozen=True, kw_only=True):
@@ -265,6 +268,9 @@ def _output_faults(manifest: Manifest) -> Iterator[str]:
     states = {spec.name: (spec.shape, spec.dtype) for spec in manifest.inputs_of("state")}
     if fed != states or len(fed) != len(manifest.outputs_of("state")):
         yield f"expected one state output for each state input {states}, got {fed}"
+    for spec in manifest.outputs:
+        if (spec.columns or spec.role == "columns") and spec.shape != (len(spec.columns),):
+            yield f"output {spec.name}: expected a name for each entry of shape {spec.shape}, got {list(spec.columns)}"
 
 
 def _rate(stream: StreamSpec) -> Fraction:

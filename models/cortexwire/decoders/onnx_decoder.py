@@ -198,5 +198,3 @@ def _check_servable(bundle: Bundle) -> None:
         raise BundleError(
             f"{bundle.path}: expected features of one bin at a time without lookahead, got {timing}"
         )
-    if len(bundle.manifest.outputs_of("velocity")) != 1:
-        raise BundleError(f"{bundle.path}: expected exactly one velocity output")

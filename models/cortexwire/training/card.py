@@ -8,7 +8,7 @@ from cortexwire.decoders.manifest import InputSpec, Manifest, OutputSpec
 _CARD: Final = """\
 # {name}
 
-A `{family}` decoder: {content} of {channels} channels in bins of {bin_ms:g} ms to `{output}` in {unit}.
+A `{family}` decoder: {content} of {channels} channels in bins of {bin_ms:g} ms to {outputs}.
 
 ## Stream
 
@@ -49,14 +49,18 @@ def model_card(manifest: Manifest) -> str:
         content=" and ".join(manifest.features.content).replace("_", " "),
         channels=manifest.stream.n_channels,
         bin_ms=manifest.stream.bin_ms,
-        output=manifest.velocity.name,
-        unit=manifest.velocity.unit,
+        outputs=" and ".join(_output(spec) for spec in manifest.outputs if spec.role != "state"),
         stream=_table(_stream_rows(manifest)),
         tensors=_tensors(manifest),
         training=_table(_training_rows(manifest)),
         scores=_table(manifest.training.scores or {"none": "this bundle was not scored"}),
         parity=_table(manifest.parity or {"none": "not measured"}),
     )
+
+
+def _output(spec: OutputSpec) -> str:
+    columns = f" ({', '.join(spec.columns)})" if spec.columns else ""
+    return f"`{spec.name}`{columns} in {spec.unit or 'units not stated'}"
 
 
 def _stream_rows(manifest: Manifest) -> dict[str, Any]:

@@ -5,6 +5,7 @@ joins, across bins that do not teach. Only a new segment (another session, or af
 nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,3 +91,36 @@ def check_segments(segments: tuple[int, ...], n_bins: int) -> None:
     """
     if not segments or segments[0] != 0 or list(segments) != sorted(set(segments)) or segments[-1] > n_bins:
         raise ConfigError(f"segments: expected starts ascending from 0 within {n_bins} bins, got {segments}")
+
+
+def joined(parts: Sequence[TrainingData]) -> TrainingData:
+    """Put runs of bins end to end; each begins a segment, and nothing runs from one into the next.
+
+    Positions and goals are kept where all parts have them.
+
+    Raises:
+        ConfigError: There is none, or the parts do not fit each other.
+    """
+    if len({(part.features.shape[1], part.targets.shape[1], part.closed_loop) for part in parts}) != 1:
+        raise ConfigError("expected runs of bins with the same features and targets, all in one kind of loop")
+    offsets = np.cumsum([0, *(len(part.features) for part in parts[:-1])]).tolist()
+    placed = list(zip(offsets, parts, strict=True))
+    return TrainingData(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        keep=np.concatenate([_kept(part) for part in parts]),
+        segments=tuple(offset + start for offset, part in placed for start in part.segments),
+        joins=tuple(offset + join for offset, part in placed for join in part.joins),
+        positions=_all_of([part.positions for part in parts]),
+        goals=_all_of([part.goals for part in parts]),
+        closed_loop=parts[0].closed_loop,
+    )
+
+
+def _kept(part: TrainingData) -> NDArray[np.bool_]:
+    return np.ones(len(part.features), dtype=bool) if part.keep is None else part.keep
+
+
+def _all_of(tables: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    known = [table for table in tables if table is not None]
+    return np.concatenate(known) if len(known) == len(tables) else None

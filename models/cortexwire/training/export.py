@@ -1,7 +1,7 @@
 """From a fitted decoder to a bundle, refused unless the graph computes what the reference computes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from cortexwire.decoders.onnx_decoder import OnnxDecoder
 from cortexwire.errors import BundleError
 from cortexwire.training.card import model_card
 from cortexwire.training.contract import Fitted, Traceable
+from cortexwire.training.outputs import NamedOutput, labelled, named
 from cortexwire.types import Features
 
 TOLERANCE: Final = 1e-5
@@ -39,6 +40,7 @@ def export_bundle(
     unit: str,
     recorded: Features,
     training: TrainingSpec | None = None,
+    outputs: Sequence[NamedOutput] = (),
     replace: bool = False,
 ) -> Bundle:
     """Write a bundle after comparing its graph with the reference, step by step in ONNX Runtime.
@@ -54,6 +56,7 @@ def export_bundle(
         unit: Unit of the targets.
         recorded: float32 `(n_bins, n_features)`, real features; the first 10,000 are compared.
         training: Where it came from; the fit's summary is put into its `settings`.
+        outputs: What the columns that were fitted are; one nameless velocity if there are none.
         replace: Whether an existing bundle may be replaced.
 
     Raises:
@@ -61,7 +64,7 @@ def export_bundle(
             the folder is taken.
     """
     features = features_input(stream, content)
-    step = fitted.graph(features, unit)
+    step = labelled(fitted.graph(features, unit), outputs)
     given = training or TrainingSpec()
     manifest = Manifest(
         name=name,
@@ -76,7 +79,7 @@ def export_bundle(
         created_by={library: version(library) for library in _LIBRARIES},
     )
     unproven = verify(assemble(step.model, manifest, ""), Path(path))
-    proven = msgspec.structs.replace(manifest, parity=check_parity(fitted, unproven, recorded, given.seed))
+    proven = msgspec.structs.replace(manifest, parity=check_parity(fitted, unproven, recorded, given.seed, outputs))
     return write_bundle(path, step.model, proven, model_card(proven), replace=replace)
 
 
@@ -88,7 +91,9 @@ def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...]) -> Inpu
     return InputSpec(name="features", role="features", shape=shape, timing=timing, content=content)
 
 
-def check_parity(fitted: Fitted, bundle: Bundle, recorded: Features, seed: int) -> dict[str, float]:
+def check_parity(
+    fitted: Fitted, bundle: Bundle, recorded: Features, seed: int, outputs: Sequence[NamedOutput] = ()
+) -> dict[str, float]:
     """Compare a bundle with the reference over a random and a recorded sequence, each from a fresh state.
 
     A reference that tells its states is compared a second time, each step from the reference's own state. Only
@@ -103,7 +108,7 @@ def check_parity(fitted: Fitted, bundle: Bundle, recorded: Features, seed: int) 
     sequences = {"random": random_features(bundle, seed), "recorded": recorded[:RECORDED_BINS]}
     found = {}
     for name, sequence in sequences.items():
-        differences, contracting = _compared(fitted, bundle, sequence)
+        differences, contracting = _compared(fitted, bundle, sequence, outputs)
         binding = differences if contracting else {"own_state": differences["own_state"]}
         worst = float(np.max(list(binding.values())))
         if not worst <= TOLERANCE:
@@ -115,13 +120,17 @@ def check_parity(fitted: Fitted, bundle: Bundle, recorded: Features, seed: int) 
     return {**found, "tolerance": TOLERANCE}
 
 
-def _compared(fitted: Fitted, bundle: Bundle, features: Features) -> tuple[dict[str, float], bool]:
+def _compared(
+    fitted: Fitted, bundle: Bundle, features: Features, outputs: Sequence[NamedOutput]
+) -> tuple[dict[str, float], bool]:
     if not isinstance(fitted, Traceable):
-        return {"free": relative_difference(decode_steps(bundle, features), fitted.predict(features))}, True
+        want = named(fitted.predict(features), outputs)
+        return {"free": relative_difference(decode_steps(bundle, features), want)}, True
     trace = fitted.trace(features)
+    want = named(trace.outputs, outputs)
     return {
-        "free": relative_difference(decode_steps(bundle, features), trace.outputs),
-        "own_state": relative_difference(decode_steps(bundle, features, trace.states), trace.outputs),
+        "free": relative_difference(decode_steps(bundle, features), want),
+        "own_state": relative_difference(decode_steps(bundle, features, trace.states), want),
     }, fitted.contracting
 
 

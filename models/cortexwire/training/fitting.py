@@ -1,24 +1,59 @@
-"""From a session to a proven bundle: features, split, fit, scores on what was held out, export."""
+"""From sessions to a proven bundle: features, split, fit, scores on what was held out, export.
+
+Every session is a segment of its own: a decoder starts from nothing at its first bin and runs on across its trials. The
+last part of each is held out.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
-from cortexwire.decoders.manifest import TrainingSpec
+from cortexwire.decoders.manifest import TrainingSpec, stream_mismatches
 from cortexwire.errors import ConfigError
 from cortexwire.sessions.session import Session
 from cortexwire.signal.settings import FrontEndSettings
-from cortexwire.training.data import TrainingData
+from cortexwire.training.contract import Family, Fitted
+from cortexwire.training.data import TrainingData, joined
 from cortexwire.training.export import export_bundle
 from cortexwire.training.families import family
 from cortexwire.training.features import FeatureTable, extract_features
 from cortexwire.training.metrics import r2
+from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
+from cortexwire.training.quantise import quantised
 from cortexwire.training.splits import Split, last_fraction, last_fraction_of_trials
+
+if TYPE_CHECKING:
+    from cortexwire.training.recording import Source
+
+Floats = NDArray[np.float64]
+STAGES: Final = ("reading", "searching", "fitting", "proving")
+"""What a training goes through, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One session of a training.
+
+    Attributes:
+        session: What it is called.
+        table: Its features.
+        split: Which of its bins were trained on and which held out.
+        predicted: Decoded values of every bin, `(n_bins, n_columns)`.
+        targets: True values, `(n_bins, n_columns)`.
+    """
+
+    session: str
+    table: FeatureTable
+    split: Split
+    predicted: Floats
+    targets: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,42 +62,57 @@ class Trained:
 
     Attributes:
         bundle: What was written.
-        columns: The columns that it decodes.
-        scores: R2 of each column on the held-out part, by name.
-        table: The features of the whole session.
-        split: Which bins were trained on and which held out.
-        predicted: Decoded values of every bin, `(n_bins, n_columns)`.
-        targets: True values, `(n_bins, n_columns)`.
+        columns: The columns that it decodes, a velocity first.
+        scores: R2 of each column on the held-out parts together, by name.
+        parts: The sessions that it was trained on.
     """
 
     bundle: Bundle
     columns: tuple[str, ...]
     scores: dict[str, float]
-    table: FeatureTable
-    split: Split
-    predicted: NDArray[np.float64]
-    targets: NDArray[np.float64]
+    parts: tuple[Part, ...]
+
+    @property
+    def table(self) -> FeatureTable:
+        """The features of the last session."""
+        return self.parts[-1].table
+
+    @property
+    def split(self) -> Split:
+        """How the last session was split."""
+        return self.parts[-1].split
+
+    @property
+    def predicted(self) -> Floats:
+        """What was decoded of the last session."""
+        return self.parts[-1].predicted
+
+    @property
+    def targets(self) -> Floats:
+        """True values of the last session."""
+        return self.parts[-1].targets
 
 
 def velocity_columns(session: Session, columns: Sequence[str]) -> tuple[str, ...]:
     """The columns to decode: those named, else the two of the session that look like a velocity.
 
     Raises:
-        ConfigError: A named column does not exist, not two were named, or there is no such pair.
+        ConfigError: A named column does not exist or is named twice, or there is no such pair.
     """
     names = session.column_names
     chosen = tuple(columns) or tuple(name for name in names if name.endswith(("vx", "vy")))
-    unknown = [name for name in chosen if name not in names]
-    if unknown or len(chosen) != 2:
+    if not columns and len(chosen) != 2:
         raise ConfigError(
-            f"{session.name}: expected two velocity columns (--columns X,Y) among {list(names)}, got {list(chosen)}"
+            f"{session.name}: expected two velocity columns or others by name (--columns A,B,...) among {list(names)}, "
+            f"got {list(chosen)}"
         )
+    unknown = [name for name in chosen if name not in names]
+    if unknown or len(set(chosen)) != len(chosen):
+        raise ConfigError(f"{session.name}: expected distinct columns among {list(names)}, got {list(chosen)}")
     return chosen
 
 
-def targets_of(
-    session: Session, table: FeatureTable, columns: Sequence[str], lag_ms: float = 0.0
-) -> NDArray[np.float64]:
+def targets_of(session: Session, table: FeatureTable, columns: Sequence[str], lag_ms: float = 0.0) -> Floats:
     """Kinematics at each bin's last sample, or `lag_ms` after it, `(n_bins, n_columns)`; NaN where undefined.
 
     Raises:
@@ -87,82 +137,214 @@ def split_of(session: Session, table: FeatureTable, held_out: float) -> Split:
 
 
 def train_session(
-    session: Session,
+    session: Session | Sequence[Session],
     out: str | os.PathLike[str],
     *,
     decoder: str = "wiener",
     settings: Mapping[str, Any] | None = None,
     front_end: FrontEndSettings | None = None,
     columns: Sequence[str] = (),
+    velocity: Sequence[str] | None = None,
+    goals: Sequence[str] = (),
+    closed_loop: bool = False,
     lag_ms: float = 0.0,
-    unit: str = "mm/s",
+    unit: str | None = None,
     name: str | None = None,
     held_out: float = 0.2,
     keep_thresholds: bool = False,
     seed: int = 0,
+    search: int = 0,
+    int8: bool = False,
     replace: bool = False,
     table: FeatureTable | None = None,
     progress: Callable[[float], Any] = lambda _: None,
+    stage: Callable[[str], Any] = lambda _: None,
 ) -> Trained:
-    """Fit a decoder of a family to a session and write it as a bundle.
+    """Fit a decoder of a family to one or several sessions and write it as a bundle.
 
     Args:
-        session: The recording.
+        session: The recording, or several of one and the same stream, oldest first.
         out: Folder of the bundle.
         decoder: Name of the family.
         settings: The family's settings.
         front_end: The signal chain.
-        columns: The two velocity columns; found by name when empty.
+        columns: What to decode; the two velocity columns, found by name, when empty.
+        velocity: Which two of the columns are the velocity, whatever they are called; none of them when empty. Those
+            named `...vx` and `...vy` when None.
+        goals: Columns of where the subject wanted to go, one for each column to decode, for fits that ask for them.
+        closed_loop: Whether the subject saw the decoded output move.
         lag_ms: How much later than a bin's last sample its target lies.
-        unit: Unit of the columns.
+        unit: Unit of the velocity, or of all columns where there is none; what the session states when None.
         name: What to call the bundle.
-        held_out: Share of the trials, the last ones, that is only scored.
+        held_out: Share of the trials of each session, the last ones, that is only scored.
         keep_thresholds: Put today's thresholds into the bundle, rather than the rule that found them.
-        seed: For families that draw.
+        seed: For families that draw, and for the search.
+        search: How many settings to try; what was tried before beside the bundle counts.
+        int8: Keep the weights of recurrent layers as int8.
         replace: Replace an existing bundle.
-        table: Features that were extracted before.
-        progress: Told the share of the session that was read.
+        table: Features that were extracted before, of a single session.
+        progress: Told the share of the sessions that was read.
+        stage: Told each of `STAGES` as it begins.
 
     Raises:
         ConfigError: Something named does not exist or cannot work.
         BundleError: The export was refused.
     """
-    chosen = velocity_columns(session, columns)
+    sessions = (session,) if not isinstance(session, Sequence) else tuple(session)
+    if not sessions or (table is not None and len(sessions) > 1):
+        raise ConfigError(f"expected sessions to train on, and a table for one only, got {len(sessions)}")
     fam = family(decoder)
-    checked = fam.check(settings or {})
-    table = table or extract_features(session, front_end or FrontEndSettings(), progress=progress)
-    targets = targets_of(session, table, chosen, lag_ms)
-    split = split_of(session, table, held_out)
-    features = table.features()
-    fitted = fam.fit(TrainingData(features[split.train], targets[split.train], keep=table.valid[split.train]), checked)
-    predicted = np.asarray(fitted.predict(features)["velocity"], np.float64)
-    test = split.test
-    scores = dict(zip(chosen, r2(targets[test], predicted[test]).tolist(), strict=True))
-    chain = table.front_end
-    if keep_thresholds and table.thresholds_uv is not None:
-        threshold = chain.threshold.model_copy(update={"values_uv": tuple(table.thresholds_uv.tolist())})
-        chain = chain.model_copy(update={"threshold": threshold})
-    known = table.thresholds_uv is not None and np.isfinite(table.thresholds_uv).all()
+    given = _with_seed(fam, settings or {}, seed)
+    fam.check(given)
+    outputs = plan(velocity_columns(sessions[0], columns), velocity)
+    chosen = tuple(column for output in outputs for column in output.columns)
+    stage("reading")
+    tables = (table,) if table else _tables(sessions, front_end or FrontEndSettings(), progress)
+    data, parts = _read(sessions, tables, chosen, goals, lag_ms, held_out, closed_loop)
+    outputs = _in_units(sessions[0], outputs, unit)
+    searched: dict[str, Any] = {}
+    if search:
+        from cortexwire.training.search import search_settings, store_beside
+
+        stage("searching")
+        found = search_settings(data, decoder, search, fixed=given, store=store_beside(Path(out)), seed=seed)
+        given, searched = {**given, **found.settings}, {"search": found.summary}
+    stage("fitting")
+    fitted: Fitted = fam.fit(data, fam.check(given))
+    if int8:
+        fitted, cost = quantised(fitted, data)
+        searched["int8"] = cost
+    stage("proving")
+    predicted = [np.asarray(fitted.predict(part.features)[VECTOR], np.float64) for part in parts]
+    scores = _scores(chosen, parts, predicted)
+    chain = tables[-1].front_end
+    thresholds = tables[-1].thresholds_uv
+    if keep_thresholds and thresholds is not None:
+        kept = chain.threshold.model_copy(update={"values_uv": tuple(thresholds.tolist())})
+        chain = chain.model_copy(update={"threshold": kept})
+    known = thresholds is not None and np.isfinite(thresholds).all()
     training = TrainingSpec(
-        channel_rates_hz=tuple(table.rates_hz.tolist()),
-        thresholds_uv=tuple(table.thresholds_uv.tolist()) if known and table.thresholds_uv is not None else (),
-        seed=seed,
-        sessions=(session.name,),
-        split={"train_bins": [split.train.start, split.train.stop], "test_bins": [test.start, test.stop]},
+        channel_rates_hz=tuple(tables[-1].rates_hz.tolist()),
+        thresholds_uv=tuple(thresholds.tolist()) if known and thresholds is not None else (),
+        seed=int(given.get("seed", seed)),
+        sessions=tuple(part.name for part in parts),
+        split=_split_spec(parts),
         scores={"r2_held_out": scores},
-        settings={"columns": list(chosen), "lag_ms": lag_ms},
+        settings={"columns": list(chosen), "lag_ms": lag_ms, **searched},
     )
     bundle = export_bundle(
         fitted,
         out,
-        name=name or f"{decoder}-{session.name}",
+        name=name or f"{decoder}-{sessions[0].name}",
         family=decoder,
-        stream=table.stream,
+        stream=tables[0].stream,
         front_end=chain.model_dump(mode="json"),
         content=chain.features,
-        unit=unit,
-        recorded=features[split.train],
+        unit=outputs[0].unit,
+        recorded=data.features,
         training=training,
+        outputs=outputs,
         replace=replace,
     )
-    return Trained(bundle, chosen, scores, table, split, predicted, targets)
+    kept_parts = tuple(
+        Part(part.name, table, part.split, decoded, part.targets)
+        for part, table, decoded in zip(parts, tables, predicted, strict=True)
+    )
+    return Trained(bundle, chosen, scores, kept_parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One session as it was read."""
+
+    name: str
+    features: NDArray[np.float32]
+    targets: Floats
+    split: Split
+
+
+def _with_seed(fam: Family[Any], settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The settings with the seed in them, where the family has one and no other was given."""
+    has = any(field.name == "seed" for field in msgspec.structs.fields(fam.settings))
+    return {**({"seed": seed} if has else {}), **settings}
+
+
+def _tables(
+    sessions: Sequence[Session], front_end: FrontEndSettings, progress: Callable[[float], Any]
+) -> tuple[FeatureTable, ...]:
+    """Send sessions through the signal chain.
+
+    Raises:
+        ConfigError: A later session is of another stream than the first.
+    """
+    tables: list[FeatureTable] = []
+    for k, session in enumerate(sessions):
+
+        def within(share: float, k: int = k) -> None:
+            progress((k + share) / len(sessions))
+
+        tables.append(extract_features(session, front_end, progress=within))
+        different = stream_mismatches(tables[0].stream, tables[k].stream)
+        if different:
+            raise ConfigError(f"{session.name} does not go with {sessions[0].name}: " + "; ".join(different))
+    return tuple(tables)
+
+
+def _read(
+    sessions: Sequence[Session],
+    tables: Sequence[FeatureTable],
+    columns: tuple[str, ...],
+    goals: Sequence[str],
+    lag_ms: float,
+    held_out: float,
+    closed_loop: bool,
+) -> tuple[TrainingData, list[_Read]]:
+    """Put the training parts of all sessions end to end, each a segment of its own."""
+    from cortexwire.training.recording import read_recording  # which takes its columns and splits from here
+
+    if goals and len(goals) != len(columns):
+        raise ConfigError(f"goals: expected one column for each of {list(columns)}, got {list(goals)}")
+    pieces, parts = [], []
+    for session, table in zip(sessions, tables, strict=True):
+        source: Source = read_recording(session, columns=columns, lag_ms=lag_ms, held_out=held_out, table=table)
+        recording = source.recording
+        wanted = targets_of(session, table, velocity_columns(session, goals), lag_ms) if goals else None
+        part = recording.training(recording.split.train)
+        pieces.append(
+            TrainingData(
+                part.features,
+                part.targets,
+                keep=part.keep,
+                joins=part.joins,
+                positions=part.positions,
+                goals=None if wanted is None else wanted[recording.split.train],
+                closed_loop=closed_loop,
+            )
+        )
+        parts.append(_Read(session.name, recording.features, recording.targets, recording.split))
+    return joined(pieces), parts
+
+
+def _in_units(session: Session, outputs: tuple[NamedOutput, ...], unit: str | None) -> tuple[NamedOutput, ...]:
+    units = dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
+    if unit is not None:
+        units.update(dict.fromkeys(outputs[0].columns, unit))
+    return in_units(outputs, units)
+
+
+def _scores(columns: tuple[str, ...], parts: Sequence[_Read], predicted: Sequence[Floats]) -> dict[str, float]:
+    true = np.concatenate([part.targets[part.split.test] for part in parts])
+    came = np.concatenate([values[part.split.test] for part, values in zip(parts, predicted, strict=True)])
+    return dict(zip(columns, r2(true, came).tolist(), strict=True))
+
+
+def _split_spec(parts: Sequence[_Read]) -> dict[str, Any]:
+    """Which bins were trained on and which held out; by session where there are several."""
+    found = {
+        part.name: {
+            "train_bins": [part.split.train.start, part.split.train.stop],
+            "test_bins": [part.split.test.start, part.split.test.stop],
+        }
+        for part in parts
+    }
+    return found[parts[0].name] if len(parts) == 1 else dict(found)

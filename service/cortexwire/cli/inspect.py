@@ -101,7 +101,7 @@ def _show_bundle(bundle: "Bundle") -> None:
             "hash": f"{bundle.hash:016x}",
             "stream": f"{stream.kind}, {stream.n_channels} channels {named}, {stream.rate_num / stream.rate_den:g} Hz",
             "bins": f"{stream.bin_ms:g} ms of {' and '.join(manifest.features.content)}",
-            "velocity": f"{manifest.velocity.name} in {manifest.velocity.unit}",
+            **{spec.role: _described(spec) for spec in manifest.outputs if spec.role != "state"},
             "memory": f"{manifest.memory_bins} bins, of which {manifest.warm_up_bins} to warm up",
             "trained on": ", ".join(training.sessions) or "nothing",
             "scores": _scores(training.scores),
@@ -113,6 +113,11 @@ def _show_bundle(bundle: "Bundle") -> None:
     specs: list[InputSpec | OutputSpec] = [*manifest.inputs, *manifest.outputs]
     rows = [(spec.name, spec.role, spec.dtype, "x".join(map(str, spec.shape))) for spec in specs]
     show_table(("tensor", "role", "dtype", "shape"), rows)
+
+
+def _described(spec: "OutputSpec") -> str:
+    names = ", ".join(spec.columns) or spec.name
+    return f"{names} in {spec.unit}" if spec.unit else names
 
 
 def _scores(scores: dict[str, Any]) -> str:

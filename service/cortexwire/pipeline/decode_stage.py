@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cortexwire.decoders.bundle import Bundle
 from cortexwire.decoders.contract import Decoder
 from cortexwire.decoders.manifest import FeatureKind
+from cortexwire.errors import BundleError
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.signal.binning import Bin
 from cortexwire.types import Features, Velocity
@@ -77,6 +79,9 @@ class DecodeStage:
     Args:
         decoder: The executor of a bundle.
         output: The output stage.
+
+    Raises:
+        BundleError: The bundle decodes no velocity, so there is nothing to command with.
     """
 
     def __init__(self, decoder: Decoder, output: OutputStage) -> None:
@@ -84,7 +89,7 @@ class DecodeStage:
         self.decoder = decoder
         self.output = output
         self._content = manifest.features.content
-        self._velocity = manifest.velocity.name
+        self._velocity = _served_velocity(decoder.bundle)
         self._memory = manifest.memory_bins
         self._warm_up = manifest.warm_up_bins
         self._warming = 0
@@ -126,3 +131,16 @@ class DecodeStage:
         usable = validity is not Validity.STALE and not flags & (OutFlag.NONFINITE | OutFlag.WARMING)
         velocity = raw if processed.velocity is None else processed.velocity
         return Decoded(velocity, results, validity, flags, usable)
+
+
+def _served_velocity(bundle: Bundle) -> str:
+    """Name the one output that becomes the command."""
+    found = bundle.manifest.outputs_of("velocity")
+    if len(found) != 1 or found[0].shape != (2,):
+        others = ", ".join(
+            f"{spec.name} ({spec.role}, {list(spec.shape)})" for spec in bundle.manifest.outputs if spec.role != "state"
+        )
+        raise BundleError(
+            f"{bundle.path}: expected exactly one velocity output of two columns to serve, got {others or 'none'}"
+        )
+    return found[0].name

@@ -6,24 +6,21 @@ Each run writes `FOLDER/ISSUE-NAME.json` with a record of the environment. The e
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from cortexwire.bench.environment import environment_record
 from cortexwire.bench.evidence import RUNS, load_run, progress
 
-LIBRARIES: Final = ("cortexwire", "numpy", "scipy", "numba", "onnx", "onnxruntime", "pyzmq", "msgspec")
 _SHOWN: Final = (str, int, float, bool)
 
 
@@ -66,42 +63,15 @@ def _run(issue: int, name: str, place: str, out: Path) -> dict[str, Any]:
         "run": f"{issue}-{name}",
         **result,
         "seconds": round(time.monotonic() - began, 1),
-        "environment": environment(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "environment": environment_record(),
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{issue}-{name}.json"
     path.write_text(json.dumps(result, indent=2, default=_plain) + "\n")
     progress(f"{issue}-{name} {'passed' if result['passed'] else 'FAILED'} in {result['seconds']} s, see {path}")
     return result
-
-
-def environment() -> dict[str, Any]:
-    """Where and with what a run was made."""
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _commit() -> str:
