@@ -487,7 +487,7 @@ def test_an_artefact_at_the_end_of_a_stream_marks_nothing_of_the_next(folder: Pa
     feed.packets([encoder.wideband(600 * k, step if k == 9 else quiet) for k in range(10)])
     assert OutFlag.ARTEFACT in feed.decoded[-1].flags
     feed.packets(frames_of(rig, epoch=2, seconds=0.2))
-    assert [o.validity for o in feed.decoded[10:]] == [Validity.STALE] * 2 + [Validity.PARTIAL] + [Validity.VALID] * 7
+    assert [o.validity for o in feed.decoded[10:]] == [Validity.STALE] * 3 + [Validity.VALID] * 7
     assert not any(OutFlag.ARTEFACT in o.flags for o in feed.decoded[10:])
 
 

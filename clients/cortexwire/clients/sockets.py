@@ -18,6 +18,7 @@ from math import ceil
 from threading import Event
 from time import monotonic
 from typing import Final, Literal
+from uuid import uuid4
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -61,7 +62,8 @@ def open_sender(
     socket.set(zmq.IMMEDIATE, 1)
     if kind == "push":
         # It is read only at the end, and a bounded queue of events would make libzmq's thread wait when it is full.
-        socket.get_monitor_socket(_EVENTS).set(zmq.RCVHWM, 0)
+        # Its name is its own: pyzmq's comes from a descriptor's number, which a socket just closed may have had.
+        socket.get_monitor_socket(_EVENTS, f"inproc://{uuid4()}").set(zmq.RCVHWM, 0)
     try:
         attach(socket, endpoint, bind)
     except ConfigError:

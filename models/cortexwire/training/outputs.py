@@ -94,10 +94,11 @@ def in_units(outputs: Sequence[NamedOutput], units: Mapping[str, str]) -> tuple[
 
 
 def named(values: Mapping[str, NDArray[Any]], outputs: Sequence[NamedOutput]) -> dict[str, NDArray[Any]]:
-    """Cut what a reference decodes, `(n_bins, n_columns)`, into outputs; whole where there are none."""
+    """Cut the vector that a reference decodes, `(n_bins, n_columns)`, into outputs; whole where there are none."""
     if not outputs:
         return dict(values)
-    return {output.role: values[VECTOR][:, output.entries] for output in outputs}
+    others = {name: value for name, value in values.items() if name != VECTOR}
+    return {**{output.role: values[VECTOR][:, output.entries] for output in outputs}, **others}
 
 
 def labelled(step: StepGraph, outputs: Sequence[NamedOutput]) -> StepGraph:

@@ -62,6 +62,20 @@ def progress(label: str) -> Iterator[Callable[[float], None]]:
         yield lambda share: bar.update(task, completed=share)
 
 
+@contextmanager
+def progress_of_parts(label: str) -> Iterator[Callable[[float, str], None]]:
+    """The same for work of several parts: call what it gives with the share that is done and what is being done."""
+    if not sys.stderr.isatty():
+        yield lambda _share, _what: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=what)
+
+
 def log_to_stderr() -> None:
     """Send the log of this process to standard error: coloured words on a terminal, JSON lines elsewhere."""
     import structlog

@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=options.LEARN,
         epilog=examples(
             "cortexwire calibrate today.toml --bundle my-bundle --out thresholds.json",
+            "cortexwire calibrate today.toml --bundle my-bundle --overlay-out today.overlay",
             "cortexwire calibrate wavs/ --seconds 3 --set reference.mode=median --out thresholds.json",
         ),
     )(calibrate)
@@ -119,6 +120,9 @@ def evaluate(
     provider: options.Provider = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report, one HTML page; takes minutes.", show_default=False)
+    ] = None,
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
@@ -150,6 +154,8 @@ def evaluate(
     held_out = _held_out(loaded, session, span)
     extra = {} if held_out is None else dict(zip((x, y), r2(true[held_out], came[held_out]).tolist(), strict=True))
     passed = min_r2 is None or min(scores.values()) >= min_r2
+    if report is not None:
+        _write_report(report, session, loaded, settings, (x, y))
     if json:
         show_json({"r2": scores, "r2_held_out": extra or None, "passed": passed, **asdict(summary)})
     else:
@@ -161,8 +167,14 @@ def evaluate(
 
 def calibrate(
     source: options.Source,
-    out: Annotated[Path, typer.Option(help="The thresholds file to write.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The thresholds file to write.", show_default=False)] = None,
     bundle: options.BundleFolder = None,
+    overlay_out: Annotated[
+        Path | None, typer.Option(help="Write an overlay: the bundle's features, normalised for the day.")
+    ] = None,
+    mode: Annotated[
+        Literal["zscore", "mean", "gain"], typer.Option(help="What the overlay takes from the day.")
+    ] = "zscore",
     seconds: Annotated[
         float | None, typer.Option(min=0.001, help="Clean signal to measure on.", show_default="the chain's")
     ] = None,
@@ -172,7 +184,17 @@ def calibrate(
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
-    """Find the thresholds of a day, in microvolts, by the rule of a bundle's signal chain, or of the default one."""
+    """Find the thresholds of a day, in microvolts, and normalise a bundle's features for it.
+
+    Thresholds follow the rule of the bundle's signal chain, or of the default one. An overlay changes the features'
+    mean and scale, without touching the bundle; the engine takes it with --overlay.
+    """
+    if out is None and overlay_out is None:
+        raise ConfigError("calibrate: expected --out, --overlay-out or both, got neither")
+    if overlay_out is not None:
+        _calibrate_overlay(source, bundle, overlay_out, mode, start_s, stop_s, data, json and out is None)
+    if out is None:
+        return
     import msgspec
     import numpy as np
 
@@ -202,6 +224,59 @@ def calibrate(
         },
         f"calibrated on {session.name}",
     )
+
+
+def _calibrate_overlay(
+    source: str,
+    bundle: Path | None,
+    out: Path,
+    mode: Literal["zscore", "mean", "gain"],
+    start_s: float,
+    stop_s: float | None,
+    data: Path | None,
+    json: bool,
+) -> None:
+    from cortexwire.decoders import write_overlay
+    from cortexwire.pipeline.pipeline import front_end_of
+    from cortexwire.training.features import extract_features
+    from cortexwire.training.normalise import day_overlay
+
+    if bundle is None:
+        raise ConfigError("--overlay-out: expected the --bundle that it is for, got none")
+    session = open_source(source, data)
+    loaded = open_bundle(bundle)
+    check_stream(loaded, session)
+    start, stop = sample_range(session, start_s, stop_s)
+    with progress("reading") as share:
+        table = extract_features(session, front_end_of(loaded), start=start, stop=stop, progress=share)
+    found = day_overlay(loaded, table, mode=mode)
+    write_overlay(out, loaded, found.parameters, found.note)
+    if json:
+        show_json({"overlay": str(out), "hash": f"{found.hash:016x}", "note": found.note})
+    else:
+        show_rows({"overlay": f"{out} ({found.hash:016x})", "made from": found.note}, f"calibrated on {session.name}")
+
+
+def _write_report(
+    path: Path, session: "Session", bundle: "Bundle", settings: "EngineConfig", columns: tuple[str, str]
+) -> None:
+    from cortexwire.cli.console import progress_of_parts
+    from cortexwire.decoders import load_overlay
+    from cortexwire.runtime.assembly import read_thresholds
+    from cortexwire.training.evaluation import evaluate as score
+    from cortexwire.training.report import write_report
+
+    with progress_of_parts("scoring") as tell:
+        found = score(
+            session,
+            bundle,
+            overlay=None if settings.overlay is None else load_overlay(settings.overlay, bundle),
+            thresholds_uv=None if settings.thresholds is None else read_thresholds(settings.thresholds),
+            columns=columns,
+            progress=tell,
+        )
+    write_report(found, path)
+    note(f"report: {path}")
 
 
 def _settings(

@@ -1,7 +1,7 @@
 """Bins as they are assembled from any kind of input: which samples they saw, and what was counted.
 
-`BinSource` owns the position on the sample axis and the arithmetic of missing samples; its three finals collect
-from wideband samples, spike events and pre-binned counts.
+`BinSource` owns the position on the sample axis and the arithmetic of missing samples; its finals collect from
+wideband samples, or from spike events and pre-binned counts.
 """
 
 from abc import ABC, abstractmethod
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.signal.bins import BinClock
+from cortexwire.signal.blanking import Blanking
 from cortexwire.types import Counts
 
 MASKED, DEAD, RAILING, DISABLED = 1, 2, 4, 8
@@ -25,7 +26,8 @@ class Bin(msgspec.Struct, gc=False):
         start: First sample.
         end: One past the last sample.
         counts: Crossings in observed samples, `(n_channels,)`.
-        power: Mean square (uV^2) or mean absolute (uV) of observed samples, `(n_channels,)`; None where not taken.
+        power: Mean square (uV^2) or mean absolute value (uV) of observed samples, `(n_channels,)`; None where not
+            taken.
         observed: Samples that were seen, settled and free of artefacts.
         missing: Samples that never came.
         artefact: Samples in artefacts or blanked.
@@ -81,13 +83,16 @@ class BinSource(ABC):
         self._interrupt()
         closed = []
         while self._end <= stop:
-            self._missing += self._end - self.position
-            self.position = self._end
+            self._miss(self._end)
             closed.append(self._close())
-        self._missing += stop - self.position
-        self.position = stop
+        self._miss(stop)
         self._resume()
         return closed
+
+    def _miss(self, stop: int) -> None:
+        self._pass_over(stop)
+        self._missing += stop - self.position
+        self.position = stop
 
     def _open(self, index: int) -> None:
         self._index = index
@@ -107,7 +112,7 @@ class BinSource(ABC):
 
     @abstractmethod
     def blank(self, start: int, stop: int) -> None:
-        """Samples in `[start, stop)` are unobserved."""
+        """Samples in `[start, stop)` are unobserved; replaces what was said of `start` and later."""
 
     @abstractmethod
     def _clear(self, start: int) -> None:
@@ -122,6 +127,10 @@ class BinSource(ABC):
         """The stretch of contiguous samples ends here."""
 
     @abstractmethod
+    def _pass_over(self, stop: int) -> None:
+        """Samples from `position` to `stop`, which lie in the open bin, are missing."""
+
+    @abstractmethod
     def _resume(self) -> None:
         """A stretch of contiguous samples begins at `position`."""
 
@@ -133,7 +142,7 @@ class EventBins(BinSource):
         super().__init__(clock, n_channels)
         self._counts: NDArray[np.int64] = np.zeros(n_channels, np.int64)
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
-        self._blank_from = self._blank_until = 0
+        self._blanking = Blanking()
         self._blanked = 0
         self.mask(masked)
 
@@ -143,21 +152,18 @@ class EventBins(BinSource):
         self._status[list(channels)] = MASKED
 
     def blank(self, start: int, stop: int) -> None:
-        """Samples in `[start, stop)` are unobserved."""
-        self._blank_from, self._blank_until = start, stop
+        """Samples in `[start, stop)` are unobserved; replaces what was said of `start` and later."""
+        self._blanking.add(start, stop, self.position)
 
-    def push_events(
-        self, n_samples: int, offsets: NDArray[np.int64], channels: NDArray[np.int64]
-    ) -> list[Bin]:
-        """Take the next `n_samples` samples, in which the given channels fired at the given sample offsets."""
+    def push_events(self, n_samples: int, offsets: NDArray[np.int64], channels: NDArray[np.int64]) -> list[Bin]:
+        """Take the next `n_samples` samples, in which these channels fired at these offsets from the first."""
         closed: list[Bin] = []
         first, stop = self.position, self.position + n_samples
         samples = offsets + first
         while True:
             upto = min(self._end, stop)
-            blank_from, blank_until = max(self.position, self._blank_from), min(upto, self._blank_until)
             inside = (samples >= self.position) & (samples < upto)
-            if blank_until > blank_from:
+            for blank_from, blank_until in self._blanking.within(self.position, upto):
                 self._blanked += blank_until - blank_from
                 inside &= (samples < blank_from) | (samples >= blank_until)
             if inside.any():
@@ -177,12 +183,10 @@ class EventBins(BinSource):
         stop = self.position + n_samples
         if stop > self._end:
             raise ValueError(
-                f"expected counts within one bin, got samples {self.position} to {stop} "
-                f"across the edge at {self._end}"
+                f"expected counts within one bin, got samples {self.position} to {stop} across the edge at {self._end}"
             )
         self._counts += counts
-        blank = min(stop, self._blank_until) - max(self.position, self._blank_from)
-        self._blanked += max(blank, 0)
+        self._blanked += sum(b - a for a, b in self._blanking.within(self.position, stop))
         self.position = stop
         return [self._close()] if stop == self._end else []
 
@@ -204,6 +208,9 @@ class EventBins(BinSource):
         )
 
     def _interrupt(self) -> None:
+        pass
+
+    def _pass_over(self, stop: int) -> None:
         pass
 
     def _resume(self) -> None:

@@ -4,7 +4,9 @@ Bin `k` holds the samples `start(k) <= s < start(k + 1)` with `start(k) = floor(
 absolute within an epoch; nothing that happens in the stream moves them.
 """
 
+from copy import copy
 from fractions import Fraction
+from typing import Self
 
 from cortexwire.errors import ConfigError
 from cortexwire.types import Rate
@@ -29,6 +31,19 @@ class BinClock:
             raise ConfigError(f"expected bins of at least one sample, got {width_ms} ms at {rate.hz:g} Hz")
         self.num = samples.numerator
         self.den = samples.denominator
+
+    def divided(self, parts: int) -> Self:
+        """A clock of which `parts` bins fill one of this clock's exactly.
+
+        Raises:
+            ConfigError: A part would be shorter than one sample.
+        """
+        clock = copy(self)
+        samples = Fraction(self.num, self.den * parts)
+        if samples < 1:
+            raise ConfigError(f"expected parts of at least one sample, got {parts} in {float(samples * parts):g}")
+        clock.num, clock.den = samples.numerator, samples.denominator
+        return clock
 
     def start(self, k: int) -> int:
         """First sample of bin `k`."""

@@ -34,9 +34,7 @@ def reference_groups(
     for g, (name, channels) in enumerate(members.items()):
         for c in channels:
             if not 0 <= c < n_channels:
-                raise ConfigError(
-                    f"reference group {name!r}: expected channels 0 to {n_channels - 1}, got {c}"
-                )
+                raise ConfigError(f"reference group {name!r}: expected channels 0 to {n_channels - 1}, got {c}")
             if group_of[c] >= 0:
                 raise ConfigError(f"reference group {name!r}: channel {c} stands in two groups")
             group_of[c] = g

@@ -1,191 +1,263 @@
 """Common references, sample by sample, for the fused front end.
 
 Int16 sums and order statistics are exact, so neither the order of channels nor the cut of packets shows in them.
-Channels that are left out, and channels at the rails in that very sample, do not take part.
+Channels that are left out, and channels at the rails in that very sample, do not take part. What the filter is
+given is the reference's own first step through it, as for the raw values (see `strip`): the difference over two
+samples, or the second difference.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from cortexwire.signal.strip import LANES, live_sum
+from cortexwire.signal.memory import array_at
+from cortexwire.signal.vectors import BITS, I16, I32, I64, LANES, Emitter, read, vector
 
 MIN_LIVE = 8
 """Fewest live channels that make a common reference."""
 NONE, MEAN, MEDIAN = 0, 1, 2
 """Codes of the reference modes in compiled code."""
+LEVELS = 7
+"""Levels that one pass over a sample counts up to."""
+NEAR = LEVELS + 1
+"""Spacing of the levels of a first look: one more look of spacing 1 then finds the value."""
+LOWEST, ABSENT = -32768, 32767
+"""The reach of int16. Both are rails, so no value that takes part has either; the higher stands for the others."""
+HIGHEST = ABSENT - 1
+"""The highest value that can take part."""
 
 
-def _sum_live(row: Any, live: Any, low: Any, high: Any) -> Any:
-    """Sum and number of the values of one sample that take part; see the overloads."""
-    raise RuntimeError("compiled code only")
+def _used(emit: Emitter, row: ir.Value, live: ir.Value, rails: Sequence[ir.Value], k: ir.Value) -> Sequence[ir.Value]:
+    """The k-th vector of a sample, and the mask of its lanes that take part."""
+    builder = emit.builder
+    x = emit.load(emit.at(row, builder.mul(k, ir.Constant(I64, 2 * LANES))), vector(I16), align=2)
+    used = emit.mask(emit.load(emit.at(live, builder.mul(k, ir.Constant(I64, LANES // 8))), BITS))
+    for sign, rail in zip("><", rails, strict=True):
+        used = builder.and_(used, emit.compare(sign, x, rail))
+    return x, used
 
 
-@overload(_sum_live)
-def _overload_sum_live(row: Any, live: Any, low: Any, high: Any) -> Any:
-    if row.dtype == types.int16:
-
-        def exact(row: Any, live: Any, low: Any, high: Any) -> Any:
-            total, number = live_sum(
-                row.ctypes.data, len(row) // LANES, live.ctypes.data, np.int64(low), np.int64(high)
-            )
-            return np.float64(total), number
-
-        return exact
-
-    def in_lanes(row: Any, live: Any, low: Any, high: Any) -> Any:
-        sums = np.zeros(LANES, np.float64)
-        number = 0
-        for start in range(0, len(row), LANES):
-            for lane in range(LANES):
-                x = row[start + lane]
-                used = live[start + lane] != 0 and low < x < high
-                sums[lane] += x if used else 0.0
-                number += 1 if used else 0
-        total = 0.0
-        for lane in range(LANES):
-            total += sums[lane]
-        return total, number
-
-    return in_lanes
+def _increment(emit: Emitter, slot: ir.Value, mask: ir.Value) -> None:
+    kind = vector(I16)
+    value = emit.builder.add(emit.builder.load(slot, typ=kind), emit.builder.zext(mask, kind))
+    emit.builder.store(value, slot)
 
 
-@njit(cache=True, error_model="numpy")
-def _count_up_to(values: NDArray[np.int16], level: np.int16) -> int:
-    number = np.int32(0)
-    for i in range(len(values)):
-        number += np.int32(values[i] <= level)
-    return number
+def _total(emit: Emitter, slot: ir.Value, element: ir.Type) -> ir.Value:
+    """Sum of a variable's lanes as a 64-bit integer."""
+    value = emit.builder.load(slot, typ=vector(element))
+    wide = value if element == I32 else emit.builder.sext(value, vector(I32))
+    return emit.builder.sext(emit.reduce(wide), I64)
 
 
-@njit(cache=True, error_model="numpy")
-def _order_statistic(values: NDArray[np.int16], rank: int, guess: int) -> int:
-    """The smallest value that at least `rank` values do not exceed; gallops away from `guess`, then bisects."""
-    step = 4
-    if _count_up_to(values, np.int16(guess)) >= rank:
-        high = guess
-        low = max(high - step, -32769)
-        while low > -32769 and _count_up_to(values, np.int16(low)) >= rank:
-            high = low
-            step *= 2
-            low = max(low - step, -32769)
-    else:
-        low = guess
-        high = min(low + step, 32767)
-        while high < 32767 and _count_up_to(values, np.int16(high)) < rank:
-            low = high
-            step *= 2
-            high = min(high + step, 32767)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _count_up_to(values, np.int16(middle)) >= rank:
-            high = middle
-        else:
-            low = middle
-    return high
+def _live_sum(typingctx: Any, row: Any, n_strips: Any, live: Any, rails: Any) -> Any:
+    """Sum and number of the int16 values of one sample that are live and strictly between two rails.
+
+    `row` and `live` (one bit a channel) are addresses, the rails int16. Exact, so independent of order.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
+        row, n_strips, live, rails = args
+        emit = Emitter(builder)
+        bounds = [emit.splat(builder.extract_value(rails, i)) for i in range(2)]
+        total, number = emit.slot(emit.constant(I32, 0)), emit.slot(emit.constant(I16, 0))
+        with cgutils.for_range(builder, n_strips, intp=I64) as loop:
+            x, used = _used(emit, row, live, bounds, loop.index)
+            x = builder.sext(builder.select(used, x, emit.constant(I16, 0)), vector(I32))
+            builder.store(builder.add(builder.load(total, typ=vector(I32)), x), total)
+            _increment(emit, number, used)
+        sums = [_total(emit, total, I32), _total(emit, number, I16)]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return types.UniTuple(types.int64, 2)(row, n_strips, live, rails), codegen
+
+
+def _levels(emit: Emitter, base: ir.Value, step: ir.Value) -> list[ir.Value]:
+    """Vectors of the levels base, base + step, ..., within the reach of int16."""
+    builder = emit.builder
+    levels = []
+    for k in range(LEVELS):
+        level = builder.add(base, builder.mul(step, ir.Constant(I64, k)))
+        for sign, end in ((">", ABSENT), ("<", LOWEST)):
+            bound = ir.Constant(I64, end)
+            level = builder.select(builder.icmp_signed(sign, level, bound), bound, level)
+        levels.append(emit.splat(builder.trunc(level, I16)))
+    return levels
+
+
+def _sort_out(typingctx: Any, row: Any, n_strips: Any, live: Any, rails: Any, values: Any, base: Any, step: Any) -> Any:
+    """Copy one sample's values to `values`, with `ABSENT` where a channel does not take part.
+
+    Returns:
+        How many values do not exceed each of `LEVELS` levels, and how many take part.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
+        row, n_strips, live, rails, values, base, step = args
+        emit = Emitter(builder)
+        bounds = [emit.splat(builder.extract_value(rails, i)) for i in range(2)]
+        levels = _levels(emit, base, step)
+        counts = [emit.slot(emit.constant(I16, 0)) for _ in range(LEVELS + 1)]
+        with cgutils.for_range(builder, n_strips, intp=I64) as loop:
+            x, used = _used(emit, row, live, bounds, loop.index)
+            x = builder.select(used, x, emit.constant(I16, ABSENT))
+            emit.store(x, emit.at(values, builder.mul(loop.index, ir.Constant(I64, 2 * LANES))), align=2)
+            for level, count in zip(levels, counts[:LEVELS], strict=True):
+                _increment(emit, count, emit.compare("<=", x, level))
+            _increment(emit, counts[LEVELS], used)
+        return context.make_tuple(builder, signature.return_type, [_total(emit, count, I16) for count in counts])
+
+    arguments = (row, n_strips, live, rails, values, base, step)
+    return types.UniTuple(types.int64, LEVELS + 1)(*arguments), codegen
+
+
+def _count_up_to(typingctx: Any, values: Any, n_strips: Any, base: Any, step: Any) -> Any:
+    """How many of the int16 at address `values` do not exceed each of `LEVELS` levels."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
+        values, n_strips, base, step = args
+        emit = Emitter(builder)
+        levels = _levels(emit, base, step)
+        counts = [emit.slot(emit.constant(I16, 0)) for _ in range(LEVELS)]
+        with cgutils.for_range(builder, n_strips, intp=I64) as loop:
+            offset = builder.mul(loop.index, ir.Constant(I64, 2 * LANES))
+            x = emit.load(emit.at(values, offset), vector(I16), align=2)
+            for level, count in zip(levels, counts, strict=True):
+                _increment(emit, count, emit.compare("<=", x, level))
+        return context.make_tuple(builder, signature.return_type, [_total(emit, count, I16) for count in counts])
+
+    return types.UniTuple(types.int64, LEVELS)(values, n_strips, base, step), codegen
+
+
+live_sum: Any = intrinsic(_live_sum)
+sort_out: Any = intrinsic(_sort_out)
+count_up_to: Any = intrinsic(_count_up_to)
 
 
 @njit(cache=True, error_model="numpy")
 def _next_above(values: NDArray[np.int16], level: int) -> int:
-    lowest = np.int16(32767)
-    bound = np.int16(level)
+    lowest = np.int32(ABSENT)
     for i in range(len(values)):
-        value = values[i] if values[i] > bound else np.int16(32767)
-        lowest = min(lowest, value)
-    return np.int64(lowest)
-
-
-def _median_live(row: Any, live: Any, low: Any, high: Any, scratch: Any, guess: Any) -> Any:
-    """Median and number of the values of one sample that take part; see the overloads."""
-    raise RuntimeError("compiled code only")
-
-
-@overload(_median_live)
-def _overload_median_live(row: Any, live: Any, low: Any, high: Any, scratch: Any, guess: Any) -> Any:
-    if row.dtype == types.int16:
-
-        def exact(row: Any, live: Any, low: Any, high: Any, scratch: Any, guess: Any) -> Any:
-            rail_low, rail_high = np.int16(low), np.int16(high)
-            used = np.int32(0)
-            for c in range(len(row)):
-                x = row[c]
-                ok = (live[c] != 0) & (x > rail_low) & (x < rail_high)
-                scratch[c] = x if ok else np.int16(32767)
-                used += np.int32(ok)
-            number = np.int64(used)
-            if number == 0:
-                return 0.0, 0
-            rank = (number + 1) // 2
-            lower = _order_statistic(scratch, rank, guess)
-            if number % 2 or _count_up_to(scratch, np.int16(lower)) > rank:
-                return np.float64(lower), number
-            return 0.5 * (lower + _next_above(scratch, lower)), number
-
-        return exact
-
-    def sorted_values(row: Any, live: Any, low: Any, high: Any, scratch: Any, guess: Any) -> Any:
-        number = 0
-        for c in range(len(row)):
-            x = row[c]
-            if live[c] != 0 and low < x < high:
-                scratch[number] = x
-                number += 1
-        if number == 0:
-            return 0.0, 0
-        return np.float64(np.median(scratch[:number])), number
-
-    return sorted_values
+        value = np.int32(values[i])
+        lowest = min(lowest, value if value > level else np.int32(ABSENT))
+    return int(lowest)
 
 
 @njit(cache=True, error_model="numpy")
-def reference_offsets(
-    mode: int,
-    raw: NDArray[Any],
-    live: NDArray[np.int16],
-    group: NDArray[np.int32],
-    rails: tuple[float, float],
-    scale: float,
-    scratch: NDArray[Any],
-    too_few: NDArray[np.int32],
-    offsets: NDArray[np.float32],
-) -> None:
-    """Write `-scale * reference` for every sample, or for every sample and channel where there are groups.
+def _median(memory: Any, sample: int, live: int, guess: int) -> tuple[float, int]:
+    """Median of the int16 that take part, by counting up to levels that close in on it from a guess."""
+    n_strips, values = memory.n_strips, memory.values
+    base, step = guess - NEAR * (LEVELS // 2), NEAR
+    found = sort_out(sample, n_strips, live, memory.rails, values, base, step)
+    counts, number = found[:LEVELS], found[LEVELS]
+    if number == 0:
+        return 0.0, 0
+    rank = (number + 1) // 2
+    # The value is above `low` and at most `high`, up to which there are `count` values.
+    low, high, count = LOWEST, HIGHEST, number
+    while True:
+        for k in range(LEVELS):
+            level = base + k * step
+            if counts[k] >= rank:
+                if level < high:
+                    high, count = level, counts[k]
+                break
+            low = max(low, level)
+        if high - low <= 1:
+            break
+        wider = step * NEAR
+        if high - low <= NEAR:
+            base, step = low + 1, 1
+        elif high == HIGHEST and low + LEVELS * wider < high:
+            base, step = low + wider, wider
+        elif low == LOWEST and high - LEVELS * wider > low:
+            base, step = high - LEVELS * wider, wider
+        else:
+            step = (high - low + LEVELS) // NEAR
+            base = low + step
+        counts = count_up_to(values, n_strips, base, step)
+    if number % 2 or count > rank:
+        return float(high), number
+    return 0.5 * (high + _next_above(array_at(values, n_strips * LANES, np.int16(0)), high)), number
+
+
+def _reference_of(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+    """Mean or median, and number, of the values of one sample that take part; see the overloads."""
+    raise RuntimeError("compiled code only")
+
+
+@overload(_reference_of)
+def _overload_reference_of(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+    if memory.field_dict["rails"].dtype == types.int16:
+
+        def exact(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+            if mode == MEDIAN:
+                return _median(memory, sample, live, guess)
+            total, number = live_sum(sample, memory.n_strips, live, memory.rails)
+            return total / max(number, 1), number
+
+        return exact
+
+    def in_order(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+        low, high = memory.rails
+        padded = memory.n_strips * LANES
+        values = array_at(memory.values, padded, low)
+        number = 0
+        total = 0.0
+        for c in range(padded):
+            x = read(sample + 4 * c, low)
+            bits = read(live + c // LANES * (LANES // 8), np.uint32(0))
+            if bits >> np.uint32(c % LANES) & np.uint32(1) and low < x < high:
+                values[number] = x
+                total += x
+                number += 1
+        if mode == MEDIAN and number:
+            return np.float64(np.median(values[:number])), number
+        return total / max(number, 1), number
+
+    return in_order
+
+
+@njit(cache=True, error_model="numpy")
+def reference_offsets(memory: Any, mode: int, source: int, n_samples: int, restart: bool) -> None:
+    """Write `-scale * (reference's difference)` for every sample, or every sample and channel where there are groups.
 
     Args:
-        mode: `NONE`, `MEAN` or `MEDIAN`.
-        raw: Samples, `(n, padded channels)`, in raw units.
-        live: One row per group, `(n_groups, padded channels)`; not 0 where a channel takes part.
-        group: The group of each padded channel, or empty where all share one reference (or there is none).
-        rails: Lowest and highest raw value, both saturated.
-        scale: Microvolts per raw unit times the filter's gain, with the polarity's sign.
-        scratch: One sample of the raw type, and one value more for each group.
-        too_few: Set to 1 for each group that had fewer than `MIN_LIVE` live channels in some sample.
-        offsets: Result, flat: one value a sample, or one a sample and channel.
+        memory: The front end's `Memory`.
+        mode: `MEAN` or `MEDIAN`.
+        source: Address of samples, `(n_samples, padded channels)`, in raw units.
+        n_samples: Their number.
+        restart: Take the first sample's reference for all that went before.
     """
-    if mode == NONE:
-        offsets[: raw.shape[0]] = np.float32(0.0)
-        return
-    for i in range(raw.shape[0]):
-        row = raw[i]
-        for g in range(live.shape[0]):
-            if mode == MEAN:
-                total, number = _sum_live(row, live[g], rails[0], rails[1])
-                value = total / max(number, 1)
-            else:
-                guess = np.int64(scratch[len(row) + g])
-                value, number = _median_live(row, live[g], rails[0], rails[1], scratch[: len(row)], guess)
-                scratch[len(row) + g] = value
+    padded = memory.n_strips * LANES
+    sample_bytes = padded * array_at(memory.values, 1, memory.rails[0]).itemsize
+    references = array_at(memory.references, 2 * memory.n_groups, np.float64(0))
+    too_few = array_at(memory.too_few, memory.n_groups, np.int32(0))
+    offsets = array_at(memory.offsets, n_samples * (padded if memory.group else 1), np.float32(0))
+    scale = np.float64(memory.scale)
+    for g in range(memory.n_groups):
+        live = memory.live + g * memory.n_strips * (LANES // 8)
+        last, before = references[2 * g], references[2 * g + 1]
+        for i in range(n_samples):
+            value, number = _reference_of(memory, mode, source + i * sample_bytes, live, np.int64(last))
             if number < MIN_LIVE:
                 too_few[g] = 1
                 value = 0.0
-            offset = np.float32(-scale * value)
-            if len(group) == 0:
-                offsets[i] = offset
+            if restart and i == 0:
+                last = before = value
+            difference = (value - last) - (last - before) if memory.high_pass else value - before
+            last, before = value, last
+            if memory.group == 0:
+                offsets[i] = -scale * difference
             else:
-                line = offsets[i * len(row) : (i + 1) * len(row)]
-                for c in range(len(row)):
+                group = array_at(memory.group, padded, np.int32(0))
+                for c in range(padded):
                     if group[c] == g:
-                        line[c] = offset
+                        offsets[i * padded + c] = -scale * difference
+        references[2 * g], references[2 * g + 1] = last, before

@@ -1,18 +1,27 @@
 """Bins from wideband samples: the fused front end with its state, thresholds and channel health."""
 
+import math
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
+from numba import typeof
 from numpy.typing import NDArray
 
 from cortexwire.errors import ConfigError
-from cortexwire.signal import fused, strip
+from cortexwire.signal import blocks, fused, memory, strip
 from cortexwire.signal.binning import DEAD, DISABLED, MASKED, RAILING, Bin, BinSource
 from cortexwire.signal.bins import BinClock, samples_in
+from cortexwire.signal.blanking import MOST, Blanking
+from cortexwire.signal.blocks import MAX_BLOCK
 from cortexwire.signal.groups import reference_groups
+from cortexwire.signal.memory import make_memory
 from cortexwire.signal.referencing import MEAN, MEDIAN, MIN_LIVE, NONE
 from cortexwire.signal.settings import FilterDesign, FrontEndSettings
-from cortexwire.types import Rate, Raw
+from cortexwire.signal.vectors import LANES
+from cortexwire.types import Counts, Rate, Raw
 
-GRID_OF_RMS = 4e-4
+GRID_OF_RMS = 1e-4
 """Rounding grid of the filtered signal over its RMS; a power of two at or below is taken."""
 NEVER = -np.inf
 """The threshold of a channel that cannot cross."""
@@ -21,7 +30,8 @@ NEVER = -np.inf
 class WidebandBins(BinSource):
     """Reference, filter, thresholds and bins of a stream of wideband samples.
 
-    Memory between calls is bounded: the filters' state and one open bin. Samples are not kept.
+    Memory between calls is bounded: the filters' state and one open bin. Samples are not kept. Making one compiles
+    its kernels, or finds them in numba's cache.
 
     Args:
         settings: The chain, with a designed filter for this rate.
@@ -30,6 +40,11 @@ class WidebandBins(BinSource):
         uv_per_bit: Microvolts per raw unit.
         dtype: `int16` or `float32`.
         banks: Bank of each channel, where references are per bank.
+
+    Attributes:
+        settling_samples: Samples behind a start or a gap that are unobserved.
+        filtered: None, or, where any array was put there, the filtered samples of the last `push` in microvolts,
+            `(n, n_channels)`.
 
     Raises:
         ConfigError: The settings do not fit the stream.
@@ -46,87 +61,62 @@ class WidebandBins(BinSource):
     ) -> None:
         super().__init__(BinClock(rate, settings.bin_ms), n_channels)
         design = _fitting_design(settings.filter.design, rate)
-        padded = -(-n_channels // strip.LANES) * strip.LANES
-        n_strips = padded // strip.LANES
         threshold = settings.threshold
         level = threshold.absolute_uv if threshold.mode == "absolute" else threshold.multiplier
         self.settings = settings
         self.settling_samples = design.settling_samples + samples_in(rate, threshold.refractory_ms)
         self.rms_uv: NDArray[np.float32] = np.full(n_channels, np.nan, np.float32)
         self.thresholds_uv: NDArray[np.float64] = np.full(n_channels, NEVER)
+        self.filtered: NDArray[np.float32] | None = None
         self._sign = 1.0 if level < 0 else -1.0
         self._dtype = dtype
-        self._padded = padded
-        self._high_pass = settings.filter.kind == "highpass"
-        mode = {"none": NONE, "mean": MEAN, "median": MEDIAN}[settings.reference.mode]
-        self._groups, self._group_of = reference_groups(settings.reference, n_channels, padded, banks)
-        variant = strip.Variant(0)
-        variant |= strip.Variant.FLOAT_INPUT if dtype == np.float32 else strip.Variant(0)
-        variant |= strip.Variant.HIGH_PASS if self._high_pass else strip.Variant(0)
-        variant |= strip.Variant.MEAN_ABSOLUTE if settings.power == "mean_absolute" else strip.Variant(0)
-        variant |= strip.Variant.CHANNEL_OFFSETS if len(self._group_of) else strip.Variant(0)
-
-        block = BinClock(rate, 1.0)
-        refractory = samples_in(rate, threshold.refractory_ms)
-        integers = np.zeros(fused.N_FIELDS, np.int64)
-        integers[fused.BLOCK_NUM], integers[fused.BLOCK_DEN] = block.num, block.den
-        integers[fused.REFRACTORY] = refractory
-        integers[fused.MODE] = mode
-        integers[fused.OFFSET_PER_CHANNEL] = int(len(self._group_of) > 0)
-        integers[fused.HOLD_SAMPLES] = samples_in(rate, settings.artefact.hold_ms)
-        self._integers = integers
-        self._state = np.zeros((n_strips, strip.STATE_ROWS, strip.LANES), np.float32)
-        self._words = self._state.view(np.int32)
-        self._threshold_rows = np.full((n_strips, strip.THRESHOLD_ROWS, strip.LANES), NEVER, np.float32)
-        self._threshold_rows[:, 2] = 0.0
-        if settings.artefact.amplitude_uv is not None:
-            self._threshold_rows[:, 1] = -settings.artefact.amplitude_uv
-        self._live = np.zeros((len(self._groups), padded), np.int16)
-        self._too_few = np.zeros(len(self._groups), np.int32)
-        self._scratch = np.zeros(padded + len(self._groups), dtype)
-        self._offsets = np.zeros(fused.MAX_BLOCK * (padded if len(self._group_of) else 1), np.float32)
-        per_block = -(-fused.MAX_BLOCK // refractory) + 1
-        self._events = np.zeros(padded * per_block, strip.EVENT)
-        in_bin = self.clock.longest // refractory + self.clock.longest // max(block.num // block.den, 1) + 4
-        self._collected = np.zeros(padded * in_bin, strip.EVENT)
-        self._counts = np.zeros(padded, np.int32)
-        self._power = np.zeros(padded, np.float64)
-        self._no_output = np.zeros((0, 0), np.float32)
-        self.filtered: NDArray[np.float32] | None = None
-        self._restart = True
-        self._settled_at = 0
+        self._blanking = Blanking()
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
-        self._still: NDArray[np.int64] = np.zeros(n_channels, np.int64)
-        self._railing_bins: NDArray[np.int64] = np.zeros(n_channels, np.int64)
-        self._dead_bins = max(1, round(settings.dead_after_s * 1000 / settings.bin_ms))
-        self._settling_bins = -(-self.settling_samples // self.clock.start(1)) if self.clock.start(1) else 1
-        info = np.iinfo(np.int16)
-        rails = settings.rails
-        self._rails = (
-            (float(rails.low), float(rails.high))
-            if dtype == np.int16 or (rails.low, rails.high) != (info.min, info.max)
-            else (-np.inf, np.inf)
-        )
-        self._memory = fused.Memory(
-            strip.variant_token(variant),
-            _section_words(design),
-            self._high_pass,
+        self._no_output: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._blocks = self.clock.divided(math.ceil(Fraction(str(settings.bin_ms))))
+
+        n_strips = -(-n_channels // LANES)
+        self._padded = padded = n_strips * LANES
+        self._groups, self._group_of = reference_groups(settings.reference, n_channels, padded, banks)
+        self._integers = self._make_integers(rate)
+        self._state = np.zeros((n_strips, strip.STATE_ROWS, LANES), np.float32)
+        self._words = self._state.view(np.int32)
+        self._live = np.zeros((len(self._groups), n_strips), np.uint32)
+        self._too_few = np.zeros(len(self._groups), np.int32)
+        self._blanks = np.zeros((MOST, 2), np.int64)
+        refractory = int(self._integers[memory.REFRACTORY])
+        most = self.clock.longest // refractory + MAX_BLOCK // refractory + 4
+        self._events = np.zeros(padded * most, strip.EVENT)
+        groups = len(self._groups)
+        wide = np.zeros((MAX_BLOCK if padded != n_channels else 0, padded), dtype)
+        self._arrays: dict[str, NDArray[Any]] = {
+            "integers": self._integers,
+            "state": self._state,
+            "live": self._live,
+            "group": self._group_of,
+            "values": np.zeros(padded, dtype),
+            "wide": wide,
+            "references": np.zeros((groups, 2)),
+            "too_few": self._too_few,
+            "offsets": np.zeros(MAX_BLOCK * (padded if len(self._group_of) else 1), np.float32),
+            "blanks": self._blanks,
+            "events": self._events,
+            "counts": np.zeros(padded, np.int32),
+            "block_power": np.zeros(padded, np.float32),
+            "power": np.zeros(padded),
+        }
+        self._memory = make_memory(
+            strip.variant_token(self._variant()),
+            tuple(np.float32(word) for section in design.words for word in section),
+            settings.filter.kind == "highpass",
             np.float32(uv_per_bit * design.gain * self._sign),
-            self._rails,
-            integers,
-            self._state,
-            self._words,
-            self._threshold_rows,
-            self._live,
-            self._group_of,
-            self._scratch,
-            self._too_few,
-            self._offsets,
-            self._events,
-            self._collected,
-            self._counts,
-            self._power,
+            _rails(settings, dtype),
+            n_strips,
+            groups,
+            *(array.ctypes.data if array.size else 0 for array in self._arrays.values()),
         )
+        self._compile()
+        self._state[:, [strip.GATE_ROW, strip.THRESHOLD_ROW, strip.LIMIT_ROW]] = NEVER
         self.mask(settings.masked)
 
     @property
@@ -137,13 +127,35 @@ class WidebandBins(BinSource):
     @property
     def settled_at(self) -> int:
         """First sample at which the filters have settled."""
-        return self._settled_at
+        return int(self._integers[memory.SETTLED_AT])
 
     @property
     def crossings(self) -> NDArray[np.void]:
         """Crossings of the open bin that were kept so far, ordered by sample, then channel."""
-        kept = self._collected[: self._integers[fused.N_COLLECTED]]
+        kept = self._events[: self._integers[memory.N_COLLECTED]]
         return kept[np.lexsort((kept["channel"], kept["sample"]))]
+
+    def reset(self) -> None:
+        """Forget the stream and what was learnt about channels; masks and thresholds stay."""
+        self.position = -1
+        self._take_bin()
+        self._state[:, : strip.GATE_ROW] = 0.0
+        self._too_few[:] = 0
+        self.blank(0, 0)
+        self._status = self._status & ~np.uint8(DEAD)
+        self._update_live()
+
+    def begin(self, sample_index: int) -> None:
+        """Start at `sample_index`, at the start of a stream or behind a gap too long to fill.
+
+        What is known of channels stays, since most streams begin where another ended.
+        """
+        self._take_bin()
+        if sample_index >= self.position >= 0:
+            blocks.pass_over(self._memory, self._blocks.bin_of(sample_index) - self._blocks.bin_of(self.position))
+        else:
+            self._integers[memory.HOLD_UNTIL] = 0
+        super().begin(sample_index)
 
     def mask(self, channels: tuple[int, ...]) -> None:
         """Leave out exactly these channels from now on.
@@ -166,14 +178,12 @@ class WidebandBins(BinSource):
         self._status = status
         self._update_live()
 
-    def begin(self, sample_index: int) -> None:
-        """Start at `sample_index`; what an artefact of another stretch left unobserved lies on another sample axis."""
-        self._integers[fused.HOLD_UNTIL] = 0
-        super().begin(sample_index)
-
     def blank(self, start: int, stop: int) -> None:
-        """Samples in `[start, stop)` are unobserved."""
-        self._integers[fused.BLANK_FROM], self._integers[fused.BLANK_UNTIL] = start, stop
+        """Samples in `[start, stop)` are unobserved; replaces what was said of `start` and later."""
+        self._blanking.add(start, stop, self.position)
+        stretches = self._blanking.stretches
+        self._integers[memory.N_BLANKS] = len(stretches)
+        self._blanks[: len(stretches)] = np.array(stretches, np.int64).reshape(-1, 2)
 
     def set_thresholds(self, thresholds_uv: NDArray[np.float64], rms_uv: NDArray[np.float32]) -> None:
         """Take thresholds from here on; a channel whose threshold is not finite is disabled.
@@ -191,139 +201,167 @@ class WidebandBins(BinSource):
         wrong = np.flatnonzero(finite & (thresholds_uv * self._sign >= 0))
         if len(wrong):
             sign = "negative" if self._sign > 0 else "positive"
-            raise ConfigError(
-                f"thresholds: expected {sign} values, got {thresholds_uv[wrong[0]]:g} uV at channel {wrong[0]}"
-            )
+            c = wrong[0]
+            raise ConfigError(f"thresholds: expected {sign} values, got {thresholds_uv[c]:g} uV at channel {c}")
         self.thresholds_uv = thresholds_uv.astype(np.float64)
         self.rms_uv = rms_uv.astype(np.float32)
-        rows = np.full(self._padded, NEVER, np.float32)
-        rows[: self.n_channels] = np.where(finite, -np.abs(thresholds_uv), NEVER)
         noise = np.where(np.isfinite(rms_uv) & (rms_uv > 0), rms_uv, np.abs(thresholds_uv) / 4.5)
-        grid = np.zeros(self._padded, np.float64)
         known = np.isfinite(noise) & (noise > 0)
-        grid[: self.n_channels][known] = 2.0 ** np.floor(np.log2(GRID_OF_RMS * noise[known]))
-        shape = (len(self._state), strip.LANES)
-        self._threshold_rows[:, 0] = rows.reshape(shape)
-        self._threshold_rows[:, 2] = (1.5 * 2**23 * grid).astype(np.float32).reshape(shape)
-        self._status = np.where(finite, self._status & ~np.uint8(DISABLED), self._status | DISABLED)
+        grid = np.zeros(self.n_channels)
+        grid[known] = 2.0 ** np.floor(np.log2(GRID_OF_RMS * noise[known]))
+        self._set_row(strip.GRID_ROW, 1.5 * 2**23 * grid, 0.0)
+        self._status = np.where(finite, self._status & ~np.uint8(DISABLED), self._status | np.uint8(DISABLED))
         self._update_live()
 
     def push(self, samples: Raw) -> list[Bin]:
-        """Take the next samples, `(n, n_channels)`, C-contiguous; returns the bins that they complete."""
+        """Take the next samples, `(n, n_channels)`, C-contiguous; returns the bins that they complete.
+
+        Raises:
+            ConfigError: The samples are not of the stream's type and number of channels.
+        """
+        if samples.dtype is not self._dtype or samples.shape[1] != self.n_channels:
+            raise ConfigError(
+                f"samples: expected {self.n_channels} channels of {self._dtype}, "
+                f"got {samples.shape[1:]} of {samples.dtype}"
+            )
+        if samples.flags.writeable:  # read-only and other arrays are different types to compiled code
+            samples = samples.view()
+            samples.flags.writeable = False
+        output = self._no_output
+        if self.filtered is not None:
+            output = np.empty((len(samples), self._padded), np.float32)
         closed: list[Bin] = []
-        if self._padded != self.n_channels:
-            wide = np.zeros((len(samples), self._padded), self._dtype)
-            wide[:, : self.n_channels] = samples
-            samples = wide
-        samples = samples.view()
-        samples.flags.writeable = False
         done, n = 0, len(samples)
         while done < n:
-            settling = self.position < self._settled_at
-            stop = min(self._end, self._settled_at) if settling else self._end
-            m = min(n - done, stop - self.position)
-            self._run(samples[done : done + m], not settling, self.position + m == stop)
-            done += m
-            self.position += m
+            taken = self._run(self._memory, samples, done, output)
+            done += taken
+            self.position += taken
             if self.position == self._end:
                 closed.append(self._close())
+        if self.filtered is not None:
+            self.filtered = np.float32(self._sign) * output[:, : self.n_channels]
         return closed
 
-    def _run(self, samples: Raw, observe: bool, closes: bool) -> None:
-        out = self._no_output
-        if self.filtered is not None:
-            out = self.filtered = np.empty(samples.shape, np.float32)
-        fused.run_front_end(self._memory, samples, out, self._restart, observe, closes)
-        self._restart = False
-
     def _interrupt(self) -> None:
-        fused.close_block(self._memory, self.position >= self._settled_at)
+        blocks.interrupt(self._memory)
+
+    def _pass_over(self, stop: int) -> None:
+        ended = self._blocks.bin_of(stop) - self._blocks.bin_of(self.position)
+        blocks.pass_over(self._memory, ended)
 
     def _resume(self) -> None:
-        self._restart = True
-        self._integers[fused.POSITION] = self.position
-        self._integers[fused.IN_BLOCK] = self._integers[fused.N_EVENTS] = 0
-        self._settled_at = self.position + self.settling_samples
+        block = self._blocks.bin_of(self.position)
+        for field, value in (
+            (memory.POSITION, self.position),
+            (memory.SEEN_FROM, self.position),
+            (memory.SETTLED_AT, self.position + self.settling_samples),
+            (memory.BLOCK_REST, block * self._blocks.num % self._blocks.den),
+            (memory.BLOCK_START, self._blocks.start(block)),
+            (memory.BLOCK_END, self._blocks.start(block + 1)),
+            (memory.N_EARLIER, 0),
+            (memory.N_EVENTS, 0),
+            (memory.RESTART, 1),
+        ):
+            self._integers[field] = value
 
     def _clear(self, start: int) -> None:
-        integers = self._integers
-        integers[fused.OBSERVED] = integers[fused.ARTEFACT] = integers[fused.N_COLLECTED] = 0
-        integers[fused.BIN_START] = start
-        self._counts[:] = 0
-        self._power[:] = 0.0
-        bounds = self._state if self._dtype == np.float32 else self._words
-        top = np.inf if self._dtype == np.float32 else 32767
-        bounds[:, strip.LOW_ROW], bounds[:, strip.HIGH_ROW] = top, -top if top == np.inf else -32768
+        self._integers[memory.BIN_START], self._integers[memory.BIN_END] = start, self._end
 
     def _collect(self, index: int, start: int, end: int, missing: int) -> Bin:
-        integers = self._integers
-        observed = int(integers[fused.OBSERVED])
-        power = None
-        if observed:
-            power = (self._power[: self.n_channels] / observed).astype(np.float32)
-        elif "band_power" in self.settings.features:
-            power = np.zeros(self.n_channels, np.float32)
-        status = self._status.copy()
-        if missing < end - start:
-            status |= self._health()
-        return Bin(
-            index,
-            start,
-            end,
-            self._counts[: self.n_channels].astype(np.uint16),
-            power,
-            observed,
-            missing,
-            int(integers[fused.ARTEFACT]),
-            status,
-        )
+        observed, artefact = int(self._integers[memory.OBSERVED]), int(self._integers[memory.ARTEFACT])
+        counts, power, status = self._take_bin()
+        if missing == end - start:
+            status &= ~np.uint8(RAILING)
+        taken = observed or "band_power" in self.settings.features
+        return Bin(index, start, end, counts, power if taken else None, observed, missing, artefact, status)
 
-    def _health(self) -> NDArray[np.uint8]:
-        """Look at the raw extremes of the bin: channels at the rails, and channels that stand still."""
-        bounds = self._state if self._dtype == np.float32 else self._words
-        low = bounds[:, strip.LOW_ROW].ravel()[: self.n_channels]
-        high = bounds[:, strip.HIGH_ROW].ravel()[: self.n_channels]
-        railed = (low <= self._rails[0]) | (high >= self._rails[1])
-        for g, group in enumerate(self._groups.values()):
-            if self._too_few[g]:
-                railed[group] = True
-        self._too_few[:] = 0
-        self._railing_bins -= self._railing_bins > 0
-        self._railing_bins[railed] = 1 + self._settling_bins
-        self._still = np.where(low == high, self._still + 1, 0)
-        dead = self._still >= self._dead_bins
-        known = self._status & DEAD != 0
-        if (dead != known).any():
-            self._status = np.where(dead, self._status | DEAD, self._status & ~np.uint8(DEAD))
+    def _take_bin(self) -> tuple[Counts, NDArray[np.float32], NDArray[np.uint8]]:
+        """Empty the open bin: counts, mean power and status."""
+        counts = np.empty(self.n_channels, np.uint16)
+        power = np.empty(self.n_channels, np.float32)
+        status = np.empty(self.n_channels, np.uint8)
+        if self._take(self._memory, self._status, counts, power, status):
+            self._status = status & ~np.uint8(RAILING)
             self._update_live()
-        railing = np.where(self._railing_bins > 0, np.uint8(RAILING), np.uint8(0))
-        return railing | (self._status & DEAD)
+        return counts, power, status
+
+    def _variant(self) -> strip.Variant:
+        variant = strip.Variant(0)
+        for flag, wanted in (
+            (strip.Variant.FLOAT_INPUT, self._dtype == np.float32),
+            (strip.Variant.HIGH_PASS, self.settings.filter.kind == "highpass"),
+            (strip.Variant.MEAN_ABSOLUTE, self.settings.power == "mean_absolute"),
+            (strip.Variant.CHANNEL_OFFSETS, len(self._group_of) > 0),
+        ):
+            variant |= flag if wanted else strip.Variant(0)
+        return variant
+
+    def _make_integers(self, rate: Rate) -> NDArray[np.int64]:
+        settings, block = self.settings, self._blocks
+        blocks_per_s = rate.fraction / Fraction(block.num, block.den)
+        integers = np.zeros(memory.N_INTEGERS, np.int64)
+        for field, value in (
+            (memory.BLOCK_NUM, block.num),
+            (memory.BLOCK_DEN, block.den),
+            (memory.HOLD_SAMPLES, samples_in(rate, settings.artefact.hold_ms)),
+            (memory.REFRACTORY, samples_in(rate, settings.threshold.refractory_ms)),
+            (memory.SETTLING_BLOCKS, self.settling_samples // block.longest),
+            (memory.DEAD_BLOCKS, max(1, round(settings.dead_after_s * blocks_per_s))),
+            (memory.MODE, {"none": NONE, "mean": MEAN, "median": MEDIAN}[settings.reference.mode]),
+            (memory.HAS_LIMIT, settings.artefact.amplitude_uv is not None),
+        ):
+            integers[field] = value
+        return integers
+
+    def _compile(self) -> None:
+        """Compile the kernels for this stream, and keep their entry points, which cost least to call."""
+        raw = np.zeros((0, self.n_channels), self._dtype)
+        raw.flags.writeable = False
+        words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8))
+        self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, self._no_output))))
+        self._take = blocks.take_bin.compile(tuple(map(typeof, (self._memory, *words))))
+        blocks.interrupt.compile((typeof(self._memory),))
+        blocks.pass_over.compile((typeof(self._memory), typeof(0)))
+
+    def _set_row(self, row: int, values: NDArray[np.float64], rest: float) -> None:
+        """Write one value a channel into the strips' rows, and `rest` behind the last channel."""
+        wide = np.full(self._padded, rest, np.float32)
+        wide[: self.n_channels] = values
+        self._state[:, row] = wide.reshape(-1, LANES)
 
     def _update_live(self) -> None:
-        """Settle which channels take part in references, and how many crossings at once are an artefact."""
+        """Settle which channels cross and take part in references, and how many crossings are an artefact."""
         usable = self._status & (MASKED | DEAD) == 0
         for g, group in enumerate(self._groups.values()):
-            self._live[g] = 0
-            self._live[g, group[usable[group]]] = -1
-        crossing = np.count_nonzero(self._status & (MASKED | DEAD | DISABLED) == 0)
-        share = self.settings.artefact.channel_share
-        self._integers[fused.ARTEFACT_CHANNELS] = max(int(np.ceil(share * crossing)), 2)
+            live = np.zeros(self._padded, np.uint8)
+            live[group[usable[group]]] = 1
+            self._live[g] = np.packbits(live, bitorder="little").view(np.uint32)
+        limit = self.settings.artefact.amplitude_uv
+        limits = np.where(usable, NEVER if limit is None else -limit, NEVER)
+        crossing = usable & (self._status & DISABLED == 0)
+        thresholds = np.where(crossing, -np.abs(self.thresholds_uv), NEVER)
+        self._set_row(strip.THRESHOLD_ROW, thresholds, NEVER)
+        self._set_row(strip.LIMIT_ROW, limits, NEVER)
+        self._set_row(strip.GATE_ROW, np.maximum(thresholds, limits), NEVER)
+        channels = self.settings.artefact.channels(int(np.count_nonzero(crossing)))
+        self._integers[memory.ARTEFACT_CHANNELS] = channels
 
 
 def _fitting_design(design: FilterDesign | None, rate: Rate) -> FilterDesign:
     if design is None:
         raise ConfigError("front_end.filter.design: expected a designed filter, got none")
     if design.rate_hz != rate.hz:
-        raise ConfigError(
-            f"front_end.filter.design: designed for {design.rate_hz:g} Hz, the stream has {rate.hz:g} Hz"
-        )
+        raise ConfigError(f"front_end.filter.design: designed for {design.rate_hz:g} Hz, the stream has {rate.hz:g} Hz")
     return design
 
 
-def _section_words(design: FilterDesign) -> tuple[np.float32, ...]:
-    """The kernel's description of each section; see `strip.SECTION_WORDS`."""
-    words: list[float] = []
-    for (a1, a2), grid in zip(design.sections, design.grid, strict=True):
-        imaginary = max(a2 - a1 * a1 / 4, 1e-12) ** 0.5
-        words += [-a1, -a2, -a1 / 2, grid, grid * 2.0 ** np.floor(np.log2(imaginary))]
-    return tuple(np.float32(word) for word in words)
+def _rails(
+    settings: FrontEndSettings, dtype: np.dtype[np.int16] | np.dtype[np.float32]
+) -> tuple[np.int16, np.int16] | tuple[np.float32, np.float32]:
+    """Rails in the raw type; the reach of int16 says nothing of float32."""
+    reach = np.iinfo(np.int16)
+    low, high = settings.rails.low, settings.rails.high
+    if dtype == np.int16:
+        return np.int16(max(low, reach.min)), np.int16(min(high, reach.max))
+    whole = (low, high) == (reach.min, reach.max)
+    return np.float32(-np.inf if whole else low), np.float32(np.inf if whole else high)

@@ -18,6 +18,14 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "stall": "cortexwire.bench.evidence.faults:stall_runs",
         "load": "cortexwire.bench.evidence.load:load_run",
     },
+    3: {
+        "golub": "cortexwire.bench.evidence.golub:own_decoder",
+        "parity": "cortexwire.bench.evidence.parity:parity",
+        "peers": "cortexwire.bench.evidence.equals:equal_weights",
+        "adan": "cortexwire.bench.evidence.wrist:wrist",
+        "live": "cortexwire.bench.evidence.reaching_live:live",
+        "families": "cortexwire.bench.evidence.families:families",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 

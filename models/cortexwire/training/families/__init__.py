@@ -19,6 +19,11 @@ def family_names() -> tuple[str, ...]:
     return tuple(_MODULES)
 
 
+def needs_torch(name: str) -> bool:
+    """Whether a family takes torch to train; none takes it to serve."""
+    return name in _WITH_TORCH
+
+
 def family(name: str) -> Family[Any]:
     """Return one family by name.
 

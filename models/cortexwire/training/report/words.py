@@ -11,7 +11,7 @@ MUCH: Final = 0.05
 """A difference in R2, from one time to another, that is worth a word."""
 FLATTERED: Final = 0.8
 """Share of the best score from which what needs no spikes puts all scores on the final part into doubt."""
-LITTLE: Final = 0.01
+LITTLE: Final = 0.005
 """A difference in R2, between two decoders, that is not."""
 
 GLOSSARY: Final = {
