@@ -161,7 +161,7 @@ def test_a_seed_is_drawn_that_was_not_trained_on() -> None:
 
 
 def test_the_demo_decodes_a_run_that_nobody_saw_and_loses_nothing(command: Command) -> None:
-    ran = command("demo", "--seconds", "3", "--calibration", "2")
+    ran = command("demo", "--seconds", "4", "--calibration", "2", "--seed", "5")
     assert ran.code == 0, ran.err
     *_, seed, bins, drops, took, _, score = ran.out.splitlines()
     assert re.match(r"simulator seed +\d+ \(trained on sim:channels=96,subject=7,seed=1\)", seed)

@@ -71,6 +71,20 @@ class TrainingData:
             mask[start : start + warm_up_bins] = False
         return mask
 
+    def first(self, n_bins: int) -> "TrainingData":
+        """Return the first bins alone, as if nothing had been recorded after them."""
+        part = slice(0, n_bins)
+        return TrainingData(
+            self.features[part],
+            self.targets[part],
+            keep=None if self.keep is None else self.keep[part],
+            segments=tuple(start for start in self.segments if start < n_bins),
+            joins=tuple(join for join in self.joins if join < n_bins),
+            positions=None if self.positions is None else self.positions[part],
+            goals=None if self.goals is None else self.goals[part],
+            closed_loop=self.closed_loop,
+        )
+
     def successive(self) -> NDArray[np.bool_]:
         """Say which bins follow their own past: none that begins a segment or is a join.
 

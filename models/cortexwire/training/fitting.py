@@ -27,6 +27,7 @@ from cortexwire.training.features import FeatureTable, extract_features
 from cortexwire.training.metrics import r2
 from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
 from cortexwire.training.quantise import quantised
+from cortexwire.training.search import Tried, search_settings, store_beside
 from cortexwire.training.splits import Split, last_fraction, last_fraction_of_trials
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def train_session(
     table: FeatureTable | None = None,
     progress: Callable[[float], Any] = lambda _: None,
     stage: Callable[[str], Any] = lambda _: None,
+    tried: Callable[[Tried], Any] = lambda _: None,
 ) -> Trained:
     """Fit a decoder of a family to one or several sessions and write it as a bundle.
 
@@ -184,7 +186,8 @@ def train_session(
         replace: Replace an existing bundle.
         table: Features that were extracted before, of a single session.
         progress: Told the share of the sessions that was read.
-        stage: Told each of `STAGES` as it begins.
+        stage: Told each of `STAGES` as it begins; whoever wants to see epochs names a `progress.listening`.
+        tried: Told of every trial of the search.
 
     Raises:
         ConfigError: Something named does not exist or cannot work.
@@ -204,10 +207,9 @@ def train_session(
     outputs = _in_units(sessions[0], outputs, unit)
     searched: dict[str, Any] = {}
     if search:
-        from cortexwire.training.search import search_settings, store_beside
-
         stage("searching")
-        found = search_settings(data, decoder, search, fixed=given, store=store_beside(Path(out)), seed=seed)
+        store = store_beside(Path(out))
+        found = search_settings(data, decoder, search, fixed=given, store=store, seed=seed, told=tried)
         given, searched = {**given, **found.settings}, {"search": found.summary}
     stage("fitting")
     fitted: Fitted = fam.fit(data, fam.check(given))
@@ -230,7 +232,7 @@ def train_session(
         sessions=tuple(part.name for part in parts),
         split=_split_spec(parts),
         scores={"r2_held_out": scores},
-        settings={"columns": list(chosen), "lag_ms": lag_ms, **searched},
+        settings={"columns": list(outputs[0].columns), "lag_ms": lag_ms, **searched},
     )
     bundle = export_bundle(
         fitted,

@@ -85,7 +85,7 @@ def steps_and_scales(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
 
 
 def _rounded(layer: Recurrent) -> Recurrent:
-    made = {}
+    made: dict[str, Any] = {}
     for part in MATRICES:
         steps, scales = steps_and_scales(getattr(layer, part))
         made[part] = steps.astype(np.float32) * scales[:, None]

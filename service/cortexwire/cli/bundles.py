@@ -1,4 +1,4 @@
-"""`train`: from a session to a bundle."""
+"""`train`: from sessions to a bundle."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cortexwire.cli import options
-from cortexwire.cli.console import note, progress, show_json, show_rows
+from cortexwire.cli.console import note, show_json, show_rows
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_source
 from cortexwire.errors import ConfigError
@@ -24,18 +24,36 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "cortexwire train recording.toml --out my-bundle",
             "cortexwire train docs/sessions/contdata95.toml --columns vx,vy --history 20 --out contdata95-bundle",
+            "cortexwire train monday.toml tuesday.toml --decoder gru --search 50 --int8 --out gru-bundle",
+            "cortexwire train wrist.toml --columns fx,fy,emg_FCRr --velocity fx,fy --out force-bundle",
             "cortexwire train sim:channels=96,seconds=300,seed=1 --reference mean --unit cm/s --out sim-bundle",
         ),
     )(train)
 
 
 def train(
-    session: options.Source,
+    session: Annotated[
+        list[str], typer.Argument(metavar="SESSION...", help="Recordings of one stream, oldest first, or sim:...")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.", show_default=False)],
     decoder: Annotated[str, typer.Option(help="Family of decoders.")] = "wiener",
     columns: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="Velocity to decode.", show_default="those named ...vx, ...vy")
+        str | None,
+        typer.Option(metavar="A,B,...", help="Columns to decode.", show_default="the velocity: ...vx, ...vy"),
     ] = None,
+    velocity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y", help="Which two are the velocity that is served.", show_default="those named ...vx, ...vy"
+        ),
+    ] = None,
+    goals: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Columns of where the subject wanted to go.", show_default=False),
+    ] = None,
+    closed_loop: Annotated[
+        bool, typer.Option("--closed-loop", help="The subject saw the decoded output move.")
+    ] = False,
     history: Annotated[int | None, typer.Option(min=1, help="Bins that the decoder sees.", show_default="20")] = None,
     bin_ms: Annotated[float, typer.Option(help="Width of a bin in milliseconds.")] = 20.0,
     features: Annotated[str, typer.Option(help="counts, band_power, or both with a comma between.")] = "counts",
@@ -47,52 +65,64 @@ def train(
         list[str] | None,
         typer.Option("--decoder-set", metavar="KEY=VALUE", help="A setting of the decoder.", show_default=False),
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="Unit of the columns.", show_default="the session's or mm/s")] = None,
+    search: Annotated[
+        int, typer.Option(min=0, help="Settings to try, on validation blocks; goes on where it broke off.")
+    ] = 0,
+    int8: Annotated[bool, typer.Option("--int8", help="Keep the weights of recurrent layers as int8.")] = False,
+    unit: Annotated[str | None, typer.Option(help="Unit of the columns.", show_default="the session's")] = None,
     lag_ms: Annotated[float, typer.Option(min=0.0, help="How much later than its bin a target is.")] = 0.0,
     held_out: Annotated[float, typer.Option(help="Share of the trials, the last ones, that is only scored.")] = 0.2,
     keep_thresholds: Annotated[
         bool, typer.Option("--keep-thresholds", help="Fix today's thresholds, rather than the rule that found them.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="What to call the bundle.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="For families that draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="For families that draw, and for the search.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a bundle that is there.")] = False,
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
-    """Fit a decoder to a recorded session, score it on what was held out, and write it as a bundle.
+    """Fit a decoder to recorded sessions, score it on what was held out, and write it as a bundle.
 
     The model card names the command that made it.
     """
     from cortexwire.cli.chains import chain_from
+    from cortexwire.cli.training import watching
     from cortexwire.config import parse_assignments
     from cortexwire.training.fitting import train_session
 
-    opened = open_source(session, data)
-    chosen = tuple(columns.split(",")) if columns else ()
+    opened = [open_source(one, data) for one in session]
     given = {key: _number(value) for key, value in parse_assignments(decoder_assignments or ()).items()}
     if history is not None:
         given["history"] = history
     chain = chain_from(
         {"bin_ms": bin_ms, "features": features.split(","), "reference": {"mode": reference}}, assignments or ()
     )
-    if opened.kind != "wideband" and chain.features != ("counts",):
-        raise ConfigError(f"--features: {opened.name} has {opened.kind}, and so counts only, got {features}")
-    with progress("reading the session") as share:
+    other = next((one for one in opened if one.kind != "wideband"), None)
+    if other is not None and chain.features != ("counts",):
+        raise ConfigError(f"--features: {other.name} has {other.kind}, and so counts only, got {features}")
+    with watching() as watched:
         trained = train_session(
             opened,
             out,
             decoder=decoder,
             settings=given,
             front_end=chain,
-            columns=chosen,
+            columns=_names(columns) or (),
+            velocity=_names(velocity),
+            goals=_names(goals) or (),
+            closed_loop=closed_loop,
             lag_ms=lag_ms,
-            unit=unit or _unit(opened, chosen),
+            unit=unit,
             name=name,
             held_out=held_out,
             keep_thresholds=keep_thresholds,
             seed=seed,
+            search=search,
+            int8=int8,
             replace=replace,
-            progress=share,
+            progress=watched.read,
+            stage=watched.stage,
+            tried=watched.tried,
         )
     bundle = _with_command(trained.bundle, f"cortexwire {shlex.join(sys.argv[1:])}")
     if json:
@@ -100,18 +130,25 @@ def train(
             {"bundle": str(out), "sha256": bundle.sha256, "columns": trained.columns, "r2_held_out": trained.scores}
         )
         return
-    for said in trained.table.notes:
+    for said in dict.fromkeys(said for part in trained.parts for said in part.table.notes):
         note(said)
-    bins = len(trained.table.end)
+    bins = sum(len(part.table.end) for part in trained.parts)
+    held = sum(part.split.test.stop - part.split.test.start for part in trained.parts)
     show_rows(
         {
-            "bins": f"{bins}, {trained.split.test.stop - trained.split.test.start} held out",
+            "bins": f"{bins}, {held} held out",
             **{f"R2 {column}": f"{score:.4f} (held out)" for column, score in trained.scores.items()},
             "settings": ", ".join(f"{key} {value}" for key, value in _chosen(bundle).items()),
+            **_extras(bundle),
             "bundle": f"{out} ({bundle.hash:016x})",
         },
         f"trained {bundle.manifest.name}",
     )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them; None where nothing was said, none of them for an empty text."""
+    return None if text is None else tuple(name for name in text.split(",") if name)
 
 
 def _number(value: Any) -> Any:
@@ -124,18 +161,24 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _unit(session: Any, columns: tuple[str, ...]) -> str:
-    """The unit that the session states for its velocity, where it states one."""
-    from cortexwire.training.fitting import velocity_columns
-
-    stated = dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
-    found = {stated.get(name, "") for name in velocity_columns(session, columns)} - {""}
-    return found.pop() if len(found) == 1 else "mm/s"
-
-
 def _chosen(bundle: "Bundle") -> dict[str, Any]:
     settings = bundle.manifest.training.settings
-    return {key: settings[key] for key in ("history", "lambda") if key in settings}
+    return {key: settings[key] for key in ("history", "lambda", "hidden", "best_epoch", "leak") if key in settings}
+
+
+def _extras(bundle: "Bundle") -> dict[str, str]:
+    """What the search found, and what int8 costs."""
+    settings, found = bundle.manifest.training.settings, {}
+    if "search" in settings:
+        tried = settings["search"]
+        found["search"] = f"{tried['trials']} trials ({tried['resumed']} of them before), {tried['settings']}"
+    if "int8" in settings:
+        cost = settings["int8"]
+        found["int8"] = (
+            f"R2 {cost['validation_r2_lost']:+.5f} lost on the validation block, "
+            f"weights {cost['weight_bytes_float32']} -> {cost['weight_bytes_int8']} bytes"
+        )
+    return found
 
 
 def _with_command(bundle: "Bundle", command: str) -> "Bundle":

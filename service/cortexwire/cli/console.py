@@ -88,5 +88,6 @@ def log_to_stderr() -> None:
             *([] if human else [structlog.processors.dict_tracebacks]),
             structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(default=str),
         ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        # Looked up at each message: whoever replaces standard error, and puts it back, finds the log there.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )

@@ -141,7 +141,9 @@ def evaluate(
     check_stream(loaded, session)
     training = loaded.manifest.training
     named = tuple(columns.split(",")) if columns else tuple(training.settings.get("columns", ()))
-    x, y = velocity_columns(session, named)
+    if len(true_columns := velocity_columns(session, named)) != 2:
+        raise ConfigError(f"--columns: expected the two of a velocity, got {', '.join(true_columns)}")
+    x, y = true_columns
     span = sample_range(session, start_s, stop_s)
     summary = DecodeSummary()
     with progress("decoding") as share:
