@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
+TRAIN := $(VENV)/.train-installed
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: demo test check lint types imports bench evidence-2 reference-bundle constraints format clean help
+.PHONY: demo test check lint types imports bench evidence-2 evidence-3 reference-bundle constraints format clean help
 
 demo: $(CORE)  ## simulator, engine, decoder and a live view; SECONDS=10 ends it with a summary
 	@$(BIN)/cortexwire demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -41,13 +42,16 @@ bench: $(CORE)  ## speed of the kernels, and latency through the whole service
 evidence-2: $(CORE)  ## the must-show runs of issue 2, as JSON under evidence/
 	$(BIN)/python -m cortexwire.bench.evidence 2
 
+evidence-3: $(TRAIN)  ## the must-show runs of issue 3: trains every family, an hour and more on 2 cores
+	$(BIN)/python -m cortexwire.bench.evidence 3
+
 reference-bundle: $(CORE)  ## train the demo's decoder again, as shipped
 	$(BIN)/cortexwire train sim:channels=96,seconds=300,seed=1 --decoder wiener --history 10 --reference mean \
 	  --unit cm/s --name reference --out models/cortexwire/decoders/reference --replace
 
 constraints: $(CORE)  ## resolve every dependency anew and write constraints.txt
 	@{ sed -n '/^#/p' constraints.txt && \
-	  $(BIN)/python -m pip install -qq --dry-run --ignore-installed --report - -e '.[io,train,dev]' | \
+	  $(BIN)/python -m pip install -qq --dry-run --ignore-installed --report - -e '.[io,train,peers,dev]' | \
 	  $(BIN)/python -c 'import json, re, sys; \
 	    found = {re.sub("[-_.]+", "-", it["name"]).lower(): it["version"].split("+")[0] \
 	             for it in (row["metadata"] for row in json.load(sys.stdin)["install"])}; \
@@ -78,6 +82,11 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing cortexwire into $(VENV) ..."
 	@$(PIP_INSTALL) -e .
 	@touch $@
+
+$(TRAIN): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cortexwire with what training and its proofs take into $(VENV) ..."
+	@$(PIP_INSTALL) -e '.[train,peers]'
+	@touch $(CORE) $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing cortexwire and its development tools into $(VENV) ..."

@@ -49,7 +49,9 @@ def test_a_bundle_is_replaced_only_when_told_so(command: Command, trained: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--columns", "vx,vy"), "expected two velocity columns"),
+        (("--columns", "vx,vy"), "expected distinct columns"),
+        (("--velocity", "vx,vy"), "velocity: expected two of"),
+        (("--int8",), "expected a network with recurrent layers"),
         (("--decoder", "oracle"), "expected one of"),
         (("--set", "filter.high_hz=14900"), r"expected at most 13500 Hz"),
         (("--features", "loudness"), "signal chain: features"),

@@ -26,7 +26,7 @@ def references(raw: NDArray[np.int16], masked: tuple[int, ...] = ()) -> NDArray[
     found = []
     for row in raw:
         source.push(row[None])
-        found.append(source._arrays["references"][0, 0])
+        found.append(source._arrays["references"][0, 1])
     return np.array(found)
 
 

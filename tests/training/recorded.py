@@ -80,5 +80,3 @@ class CountsSession:
     def columns_at(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
         """Columns of the bin that each sample is in."""
         return np.asarray(self._columns[samples // BIN])
-
-

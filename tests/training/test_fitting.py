@@ -33,6 +33,7 @@ class Seen:
         self.settings: list[Any] = []
 
     def fit(self, data: TrainingData, settings: Any) -> Fitted:
+        """Keep both."""
         self.data.append(data)
         self.settings.append(settings)
         wiener = family("wiener")
@@ -40,6 +41,8 @@ class Seen:
 
 
 class SeenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """It draws nothing, and has a seed all the same."""
+
     seed: int = 0
 
 

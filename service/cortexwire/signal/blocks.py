@@ -44,8 +44,6 @@ from cortexwire.signal.strip import (
 )
 from cortexwire.signal.vectors import LANES, read
 
-MAX_BLOCK = 64
-"""Most samples in one block; 1 ms at 50 kHz has 50."""
 STRIP_BYTES = STATE_ROWS * LANES * 4
 DEAD_BIT, RAILING_BIT = 2, 4
 """Bits of the status that looking at raw values gives."""

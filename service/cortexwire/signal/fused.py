@@ -27,9 +27,7 @@ from cortexwire.signal.memory import (
     array_at,
 )
 from cortexwire.signal.referencing import NONE, reference_offsets
-from cortexwire.signal.strip import EVENT, begin_strip, run_strip
-import os
-BR=int(os.environ.get('BR','0'))
+from cortexwire.signal.strip import EVENT, STRIPS_AHEAD, begin_strip, run_strip
 from cortexwire.signal.vectors import LANES, bring
 
 EVENT_BYTES = EVENT.itemsize
@@ -64,13 +62,11 @@ def run_front_end(memory: Any, raw: Any, first: int, filtered: Any) -> int:
         source = raw_at + (first + done) * stride
         if raw.shape[1] != padded:
             source = _widen(memory, raw, first + done, m)
-        if BR == 1 or (BR == 2 and integers[MODE] == NONE):
-            bring(source, m * stride)
-        if BR == 3:
-            for i in range(m):
-                bring(source + i * stride, 256)
         if integers[MODE] != NONE:
             reference_offsets(memory, integers[MODE], source, m, restart)
+        else:
+            for i in range(m):
+                bring(source + i * stride, STRIPS_AHEAD * LANES * raw.itemsize)
         known = integers[N_COLLECTED] + integers[N_EVENTS]
         n_events = known
         target = filtered_at + (first + done) * padded * 4 if filtered_at else 0

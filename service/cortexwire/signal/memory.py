@@ -14,6 +14,8 @@ from numba.experimental import structref
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+MAX_BLOCK = 64
+"""Most samples in one block; 1 ms at 50 kHz has 50."""
 (
     POSITION, BIN_START, BIN_END, BLOCK_START, BLOCK_END, BLOCK_REST, BLOCK_NUM, BLOCK_DEN, BLOCKS_IN_BIN, SETTLED_AT,
     RESTART, SEEN_FROM, N_EARLIER, N_EVENTS, N_COLLECTED, OBSERVED, ARTEFACT, HOLD_UNTIL, ARTEFACT_CHANNELS, N_BLANKS,
@@ -56,7 +58,9 @@ class Memory(structref.StructRefProxy):
         group: int32, group of each padded channel; 0 where all share one.
         values: Work space for one sample.
         wide: Work space for a block of samples, `(MAX_BLOCK, padded channels)`.
-        references: float64, references of the last two samples, `(n_groups, 2)`.
+        totals: int32, work space, one a sample.
+        numbers: int32, work space, one a sample.
+        references: float64, references of the last two samples and work space, `(n_groups, 2 + MAX_BLOCK)`.
         too_few: int32, one flag a group.
         offsets: float32, work space.
         blanks: int64, external blankings, `(n, 2)`: first and end sample.
@@ -69,7 +73,8 @@ class Memory(structref.StructRefProxy):
 
 MEMORY_FIELDS = (
     "variant", "sections", "high_pass", "scale", "rails", "n_strips", "n_groups", "integers", "state", "live", "group",
-    "values", "wide", "references", "too_few", "offsets", "blanks", "events", "counts", "block_power", "power",
+    "values", "wide", "totals", "numbers", "references", "too_few", "offsets", "blanks", "events", "counts",
+    "block_power", "power",
 )  # fmt: skip
 structref.define_proxy(Memory, _MemoryType, list(MEMORY_FIELDS))
 

@@ -16,13 +16,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from cortexwire.signal.memory import array_at
+from cortexwire.signal.memory import MAX_BLOCK, array_at
 from cortexwire.signal.vectors import BITS, I16, I32, I64, LANES, Emitter, read, vector
 
 MIN_LIVE = 8
 """Fewest live channels that make a common reference."""
 NONE, MEAN, MEDIAN = 0, 1, 2
 """Codes of the reference modes in compiled code."""
+AHEAD_BYTES = 4096
+"""How far ahead samples are fetched from memory; beyond a page the processor does not do it by itself."""
 LEVELS = 7
 """Levels that one pass over a sample counts up to."""
 NEAR = LEVELS + 1
@@ -36,7 +38,9 @@ HIGHEST = ABSENT - 1
 def _used(emit: Emitter, row: ir.Value, live: ir.Value, rails: Sequence[ir.Value], k: ir.Value) -> Sequence[ir.Value]:
     """The k-th vector of a sample, and the mask of its lanes that take part."""
     builder = emit.builder
-    x = emit.load(emit.at(row, builder.mul(k, ir.Constant(I64, 2 * LANES))), vector(I16), align=2)
+    place = emit.at(row, builder.mul(k, ir.Constant(I64, 2 * LANES)))
+    emit.prefetch(emit.at(place, AHEAD_BYTES))
+    x = emit.load(place, vector(I16), align=2)
     used = emit.mask(emit.load(emit.at(live, builder.mul(k, ir.Constant(I64, LANES // 8))), BITS))
     for sign, rail in zip("><", rails, strict=True):
         used = builder.and_(used, emit.compare(sign, x, rail))
@@ -49,33 +53,49 @@ def _increment(emit: Emitter, slot: ir.Value, mask: ir.Value) -> None:
     emit.builder.store(value, slot)
 
 
-def _total(emit: Emitter, slot: ir.Value, element: ir.Type) -> ir.Value:
-    """Sum of a variable's lanes as a 64-bit integer."""
-    value = emit.builder.load(slot, typ=vector(element))
-    wide = value if element == I32 else emit.builder.sext(value, vector(I32))
-    return emit.builder.sext(emit.reduce(wide), I64)
+def _total(emit: Emitter, slot: ir.Value) -> ir.Value:
+    """Sum of a variable's int16 lanes as a 64-bit integer."""
+    return emit.builder.sext(emit.reduce(emit.builder.load(slot, typ=vector(I16))), I64)
 
 
-def _live_sum(typingctx: Any, row: Any, n_strips: Any, live: Any, rails: Any) -> Any:
-    """Sum and number of the int16 values of one sample that are live and strictly between two rails.
+def _live_sums(
+    typingctx: Any,
+    source: Any,
+    n_samples: Any,
+    n_strips: Any,
+    live: Any,
+    rails: Any,
+    totals: Any,
+    numbers: Any,
+) -> Any:
+    """Sum and number of the int16 values of each sample that are live and strictly between two rails.
 
-    `row` and `live` (one bit a channel) are addresses, the rails int16. Exact, so independent of order.
+    `source`, `live` (one bit a channel), `totals` and `numbers` (int32, one a sample) are addresses, the rails
+    int16. Exact, so independent of order.
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
-        row, n_strips, live, rails = args
+        source, n_samples, n_strips, live, rails, totals, numbers = args
         emit = Emitter(builder)
         bounds = [emit.splat(builder.extract_value(rails, i)) for i in range(2)]
-        total, number = emit.slot(emit.constant(I32, 0)), emit.slot(emit.constant(I16, 0))
-        with cgutils.for_range(builder, n_strips, intp=I64) as loop:
-            x, used = _used(emit, row, live, bounds, loop.index)
-            x = builder.sext(builder.select(used, x, emit.constant(I16, 0)), vector(I32))
-            builder.store(builder.add(builder.load(total, typ=vector(I32)), x), total)
-            _increment(emit, number, used)
-        sums = [_total(emit, total, I32), _total(emit, number, I16)]
-        return context.make_tuple(builder, signature.return_type, sums)
+        total, number = emit.slot(emit.constant(I32, 0)), emit.slot(ir.Constant(BITS, 0))
+        sample_bytes = builder.mul(n_strips, ir.Constant(I64, 2 * LANES))
+        with cgutils.for_range(builder, n_samples, intp=I64) as sample:
+            builder.store(emit.constant(I32, 0), total)
+            builder.store(ir.Constant(BITS, 0), number)
+            row = emit.at(source, builder.mul(sample.index, sample_bytes))
+            with cgutils.for_range(builder, n_strips, intp=I64) as strip:
+                x, used = _used(emit, row, live, bounds, strip.index)
+                x = builder.sext(builder.select(used, x, emit.constant(I16, 0)), vector(I32))
+                builder.store(builder.add(builder.load(total, typ=vector(I32)), x), total)
+                some = builder.ctpop(emit.bits(used))
+                builder.store(builder.add(builder.load(number, typ=BITS), some), number)
+            offset = builder.mul(sample.index, ir.Constant(I64, 4))
+            emit.store(emit.reduce(builder.load(total, typ=vector(I32))), emit.at(totals, offset))
+            emit.store(builder.load(number, typ=BITS), emit.at(numbers, offset))
+        return context.get_dummy_value()
 
-    return types.UniTuple(types.int64, 2)(row, n_strips, live, rails), codegen
+    return types.void(source, n_samples, n_strips, live, rails, totals, numbers), codegen
 
 
 def _levels(emit: Emitter, base: ir.Value, step: ir.Value) -> list[ir.Value]:
@@ -111,7 +131,7 @@ def _sort_out(typingctx: Any, row: Any, n_strips: Any, live: Any, rails: Any, va
             for level, count in zip(levels, counts[:LEVELS], strict=True):
                 _increment(emit, count, emit.compare("<=", x, level))
             _increment(emit, counts[LEVELS], used)
-        return context.make_tuple(builder, signature.return_type, [_total(emit, count, I16) for count in counts])
+        return context.make_tuple(builder, signature.return_type, [_total(emit, count) for count in counts])
 
     arguments = (row, n_strips, live, rails, values, base, step)
     return types.UniTuple(types.int64, LEVELS + 1)(*arguments), codegen
@@ -130,12 +150,12 @@ def _count_up_to(typingctx: Any, values: Any, n_strips: Any, base: Any, step: An
             x = emit.load(emit.at(values, offset), vector(I16), align=2)
             for level, count in zip(levels, counts, strict=True):
                 _increment(emit, count, emit.compare("<=", x, level))
-        return context.make_tuple(builder, signature.return_type, [_total(emit, count, I16) for count in counts])
+        return context.make_tuple(builder, signature.return_type, [_total(emit, count) for count in counts])
 
     return types.UniTuple(types.int64, LEVELS)(values, n_strips, base, step), codegen
 
 
-live_sum: Any = intrinsic(_live_sum)
+live_sums: Any = intrinsic(_live_sums)
 sort_out: Any = intrinsic(_sort_out)
 count_up_to: Any = intrinsic(_count_up_to)
 
@@ -150,7 +170,7 @@ def _next_above(values: NDArray[np.int16], level: int) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _median(memory: Any, sample: int, live: int, guess: int) -> tuple[float, int]:
+def _median(memory: Any, sample: int, live: int, guess: Any) -> tuple[float, int]:
     """Median of the int16 that take part, by counting up to levels that close in on it from a guess."""
     n_strips, values = memory.n_strips, memory.values
     base, step = guess - NEAR * (LEVELS // 2), NEAR
@@ -184,42 +204,68 @@ def _median(memory: Any, sample: int, live: int, guess: int) -> tuple[float, int
         counts = count_up_to(values, n_strips, base, step)
     if number % 2 or count > rank:
         return float(high), number
+    for k in range(LEVELS):
+        if step == 1 and high < base + k <= HIGHEST and counts[k] > rank:
+            return 0.5 * (high + base + k), number
     return 0.5 * (high + _next_above(array_at(values, n_strips * LANES, np.int16(0)), high)), number
 
 
-def _reference_of(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
-    """Mean or median, and number, of the values of one sample that take part; see the overloads."""
+@njit(cache=True, error_model="numpy")
+def _medians(memory: Any, source: int, n_samples: int, live: int, references: Any, numbers: Any) -> None:
+    sample_bytes = memory.n_strips * LANES * 2
+    for i in range(n_samples):
+        guess = np.int64(references[i + 1])
+        references[i + 2], numbers[i] = _median(memory, source + i * sample_bytes, live, guess)
+
+
+@njit(cache=True, error_model="numpy")
+def _means(memory: Any, source: int, n_samples: int, live: int, references: Any, numbers: Any) -> None:
+    totals = array_at(memory.totals, n_samples, np.int32(0))
+    n_strips = memory.n_strips
+    live_sums(source, n_samples, n_strips, live, memory.rails, memory.totals, np.int64(numbers.ctypes.data))
+    for i in range(n_samples):
+        references[i + 2] = np.float64(totals[i]) / np.float64(max(numbers[i], 1))
+
+
+def _find_references(
+    memory: Any, mode: Any, source: Any, n_samples: Any, live: Any, references: Any, numbers: Any
+) -> Any:
+    """Mean or median, and number, of the values of each sample that take part; see the overloads."""
     raise RuntimeError("compiled code only")
 
 
-@overload(_reference_of)
-def _overload_reference_of(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+@overload(_find_references)
+def _overload_find_references(
+    memory: Any, mode: Any, source: Any, n_samples: Any, live: Any, references: Any, numbers: Any
+) -> Any:
     if memory.field_dict["rails"].dtype == types.int16:
 
-        def exact(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+        def exact(memory: Any, mode: Any, source: Any, n_samples: Any, live: Any, references: Any, numbers: Any) -> Any:
             if mode == MEDIAN:
-                return _median(memory, sample, live, guess)
-            total, number = live_sum(sample, memory.n_strips, live, memory.rails)
-            return total / max(number, 1), number
+                _medians(memory, source, n_samples, live, references, numbers)
+            else:
+                _means(memory, source, n_samples, live, references, numbers)
 
         return exact
 
-    def in_order(memory: Any, mode: Any, sample: Any, live: Any, guess: Any) -> Any:
+    def in_order(memory: Any, mode: Any, source: Any, n_samples: Any, live: Any, references: Any, numbers: Any) -> Any:
         low, high = memory.rails
         padded = memory.n_strips * LANES
         values = array_at(memory.values, padded, low)
-        number = 0
-        total = 0.0
-        for c in range(padded):
-            x = read(sample + 4 * c, low)
-            bits = read(live + c // LANES * (LANES // 8), np.uint32(0))
-            if bits >> np.uint32(c % LANES) & np.uint32(1) and low < x < high:
-                values[number] = x
-                total += x
-                number += 1
-        if mode == MEDIAN and number:
-            return np.float64(np.median(values[:number])), number
-        return total / max(number, 1), number
+        for i in range(n_samples):
+            number = 0
+            total = 0.0
+            for c in range(padded):
+                x = read(source + 4 * (i * padded + c), low)
+                bits = read(live + c // LANES * (LANES // 8), np.uint32(0))
+                if bits >> np.uint32(c % LANES) & np.uint32(1) and low < x < high:
+                    values[number] = x
+                    total += x
+                    number += 1
+            references[i + 2] = total / max(number, 1)
+            if mode == MEDIAN and number:
+                references[i + 2] = np.median(values[:number])
+            numbers[i] = number
 
     return in_order
 
@@ -236,23 +282,25 @@ def reference_offsets(memory: Any, mode: int, source: int, n_samples: int, resta
         restart: Take the first sample's reference for all that went before.
     """
     padded = memory.n_strips * LANES
-    sample_bytes = padded * array_at(memory.values, 1, memory.rails[0]).itemsize
-    references = array_at(memory.references, 2 * memory.n_groups, np.float64(0))
+    numbers = array_at(memory.numbers, n_samples, np.int32(0))
     too_few = array_at(memory.too_few, memory.n_groups, np.int32(0))
     offsets = array_at(memory.offsets, n_samples * (padded if memory.group else 1), np.float32(0))
     scale = np.float64(memory.scale)
     for g in range(memory.n_groups):
         live = memory.live + g * memory.n_strips * (LANES // 8)
-        last, before = references[2 * g], references[2 * g + 1]
+        references = array_at(memory.references + g * (MAX_BLOCK + 2) * 8, n_samples + 2, np.float64(0))
+        _find_references(memory, mode, source, n_samples, live, references, numbers)
         for i in range(n_samples):
-            value, number = _reference_of(memory, mode, source + i * sample_bytes, live, np.int64(last))
-            if number < MIN_LIVE:
+            if numbers[i] < MIN_LIVE:
                 too_few[g] = 1
-                value = 0.0
-            if restart and i == 0:
-                last = before = value
-            difference = (value - last) - (last - before) if memory.high_pass else value - before
-            last, before = value, last
+                references[i + 2] = 0.0
+        if restart:
+            references[0] = references[1] = references[2]
+        for i in range(n_samples):
+            if memory.high_pass:
+                difference = (references[i + 2] - references[i + 1]) - (references[i + 1] - references[i])
+            else:
+                difference = references[i + 2] - references[i]
             if memory.group == 0:
                 offsets[i] = -scale * difference
             else:
@@ -260,4 +308,4 @@ def reference_offsets(memory: Any, mode: int, source: int, n_samples: int, resta
                 for c in range(padded):
                     if group[c] == g:
                         offsets[i * padded + c] = -scale * difference
-        references[2 * g], references[2 * g + 1] = last, before
+        references[0], references[1] = references[n_samples], references[n_samples + 1]

@@ -43,8 +43,9 @@ EVENT = np.dtype([("sample", "<i4"), ("channel", "<i4")])
 """One threshold crossing: sample within the bin, channel."""
 SECTION_WORDS = 5
 """Words that describe one section: -a1, -a2, Re(pole), and the grid of each coordinate over the channel's grid."""
-import os
-PREFETCH_STRIPS = int(os.environ.get("PF","4"))
+STRIPS_AHEAD = 4
+"""How many strips ahead samples are fetched from memory: the steps from sample to sample are too long for the
+processor to see a pattern in them."""
 FOREVER = 2**30
 """Where counts of blocks stop."""
 
@@ -248,7 +249,7 @@ def _run_strip(
         with cgutils.for_range(builder, n, intp=I64) as loop:
             here = emit.at(raw, builder.mul(loop.index, raw_stride))
             x = strip.raw_at(here)
-            if PREFETCH_STRIPS: emit.prefetch(emit.at(here, PREFETCH_STRIPS * LANES * strip.raw_align))
+            emit.prefetch(emit.at(here, STRIPS_AHEAD * LANES * strip.raw_align))
             builder.store(emit.smaller(x, get(LOW_ROW)), kept[LOW_ROW])
             builder.store(emit.larger(x, get(HIGH_ROW)), kept[HIGH_ROW])
             y = _differences(strip, high_pass, x, get(LAST_ROW), get(BEFORE_ROW))

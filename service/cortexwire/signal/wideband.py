@@ -13,9 +13,8 @@ from cortexwire.signal import blocks, fused, memory, strip
 from cortexwire.signal.binning import DEAD, DISABLED, MASKED, RAILING, Bin, BinSource
 from cortexwire.signal.bins import BinClock, samples_in
 from cortexwire.signal.blanking import MOST, Blanking
-from cortexwire.signal.blocks import MAX_BLOCK
 from cortexwire.signal.groups import reference_groups
-from cortexwire.signal.memory import make_memory
+from cortexwire.signal.memory import MAX_BLOCK, make_memory
 from cortexwire.signal.referencing import MEAN, MEDIAN, MIN_LIVE, NONE
 from cortexwire.signal.settings import FilterDesign, FrontEndSettings
 from cortexwire.signal.vectors import LANES
@@ -96,7 +95,9 @@ class WidebandBins(BinSource):
             "group": self._group_of,
             "values": np.zeros(padded, dtype),
             "wide": wide,
-            "references": np.zeros((groups, 2)),
+            "totals": np.zeros(MAX_BLOCK, np.int32),
+            "numbers": np.zeros(MAX_BLOCK, np.int32),
+            "references": np.zeros((groups, 2 + MAX_BLOCK)),
             "too_few": self._too_few,
             "offsets": np.zeros(MAX_BLOCK * (padded if len(self._group_of) else 1), np.float32),
             "blanks": self._blanks,

@@ -26,7 +26,9 @@ def equal_weights(*, steps: int = STEPS, epochs: int = EPOCHS) -> dict[str, Any]
     try:
         from cortexwire.bench.peers import reservoir, spiking
     except ModuleNotFoundError as error:
-        raise RunError(f"expected {' and '.join(PEERS)}, got no {error.name}; see `make evidence-3`") from error
+        raise RunError(
+            f"expected {' and '.join(PEERS)}, got no {error.name}; pip install 'cortexwire[peers]'"
+        ) from error
     source = reaches()
     recording = source.recording
     rows = slice(recording.n_bins - steps, recording.n_bins)

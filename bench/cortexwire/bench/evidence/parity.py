@@ -120,9 +120,7 @@ def against(
     }
 
 
-def spike_disagreement(
-    want: Mapping[str, NDArray[Any]], came: Mapping[str, NDArray[Any]]
-) -> float | None:
+def spike_disagreement(want: Mapping[str, NDArray[Any]], came: Mapping[str, NDArray[Any]]) -> float | None:
     """Share of the unit-bins in which one spiked and the other did not; None where nothing spikes."""
     names = [name for name in want if name.endswith("_spikes")]
     if not names:

@@ -38,9 +38,8 @@ CANDIDATES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("wiener", {"history": 20}),
     ("cascade", {"history": 10}),
     ("esn", {}),
-    ("gru", {"epochs": 40, "max_minutes": 30}),
-    ("lstm", {"epochs": 40, "max_minutes": 30}),
-    ("tcn", {"epochs": 40, "max_minutes": 30}),
+    ("gru", {"epochs": 25, "max_minutes": 30}),
+    ("lstm", {"epochs": 25, "max_minutes": 30}),
 )
 
 
