@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cortexwire.bench.evidence.parity import against
+from cortexwire.bench.evidence.parity import against, spike_disagreement
 from cortexwire.decoders.bundle import Bundle
 from cortexwire.training import export_bundle, family
 from cortexwire.training.contract import Fitted
@@ -16,6 +16,7 @@ from cortexwire.training.spiking_layers import Leaky, Lif, Rounded, on_grid
 from tests.training.examples import STREAM, recording
 from tests.training.networks import N_FEATURES, random_network
 
+NO_SNNTORCH = "snntorch is absent: pip install 'cortexwire[peers]'"
 FEATURES, TARGETS = recording(1000)
 
 
@@ -45,7 +46,7 @@ def _spiking(recurrent: bool) -> FittedNetwork:
 
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_snntorch_spikes_when_we_do(recurrent: bool, tmp_path: Path) -> None:
-    pytest.importorskip("snntorch", reason="snntorch is absent: pip install --no-deps snntorch, with torch")
+    pytest.importorskip("snntorch", reason=NO_SNNTORCH)
     from cortexwire.bench.peers import spiking
 
     fitted = _spiking(recurrent)
@@ -59,7 +60,7 @@ def test_snntorch_spikes_when_we_do(recurrent: bool, tmp_path: Path) -> None:
 
 
 def test_snntorch_units_start_again_from_zero_so_others_are_refused() -> None:
-    pytest.importorskip("snntorch", reason="snntorch is absent: pip install --no-deps snntorch, with torch")
+    pytest.importorskip("snntorch", reason=NO_SNNTORCH)
     from cortexwire.bench.peers import spiking
 
     with pytest.raises(ValueError, match="start again from 0"):
@@ -68,7 +69,7 @@ def test_snntorch_units_start_again_from_zero_so_others_are_refused() -> None:
 
 @pytest.mark.parametrize("radius", [0.9, 1.6])
 def test_a_reservoir_in_reservoirpy_goes_through_our_states(radius: float, tmp_path: Path) -> None:
-    pytest.importorskip("reservoirpy", reason="reservoirpy is absent: pip install --no-deps reservoirpy")
+    pytest.importorskip("reservoirpy", reason="reservoirpy is absent: pip install 'cortexwire[peers]'")
     from cortexwire.bench.peers import reservoir
 
     esn = family("esn")
@@ -79,3 +80,11 @@ def test_a_reservoir_in_reservoirpy_goes_through_our_states(radius: float, tmp_p
     found = against(trace, _export(fitted, tmp_path / "b"), FEATURES, TARGETS, fitted.contracting)
     assert found["passed"], found
     np.testing.assert_allclose(trace.outputs["velocity"], fitted.predict(FEATURES)["velocity"], rtol=1e-6, atol=1e-6)
+
+
+def test_spikes_that_differ_are_counted() -> None:
+    want = np.zeros((10, N_FEATURES))
+    came = want.copy()
+    came[3, :4] = 1
+    assert spike_disagreement({"a_spikes": want}, {"a_spikes": came}) == 4 / want.size
+    assert spike_disagreement({"a_potential": want}, {}) is None

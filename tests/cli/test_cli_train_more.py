@@ -24,6 +24,8 @@ def test_several_recordings_make_one_decoder(command: Command, tmp_path: Path) -
     training = load_bundle(tmp_path / "b").manifest.training
     assert len(training.sessions) == 2
     assert set(training.split) == set(training.sessions)
+    ran = command("evaluate", SOURCES[0], "--bundle", tmp_path / "b")
+    assert "trust the score of the held-out part only" in ran.err
 
 
 def test_columns_are_named_and_two_of_them_declared_a_velocity(command: Command, tmp_path: Path) -> None:
@@ -82,3 +84,12 @@ def test_nobody_is_shown_bars_where_nobody_watches() -> None:
         watched.stage("reading")
         watched.read(0.5)
         watched.tried(Tried(1, 1, 0.5, 0.5))
+
+
+def test_classes_are_trained_alone(command: Command, tmp_path: Path) -> None:
+    asked = ("train", SOURCES[0], *CHAIN[:4], "--out", tmp_path / "b", "--classes", "intended_vx")
+    ran = command(*asked)
+    assert ran.code == 2
+    assert "expected a column of 2 to 64 states" in ran.err
+    ran = command(*asked, "--decoder", "gru")
+    assert "--classes: expected one session and no --decoder" in ran.err

@@ -18,9 +18,7 @@ Reference = Callable[[Features], Mapping[str, NDArray[Any]]]
 N_BINS = 60
 
 
-def check_decoder(
-    decoder_factory: Callable[[], Decoder], reference: Reference, tolerance: float = 1e-5
-) -> None:
+def check_decoder(decoder_factory: Callable[[], Decoder], reference: Reference, tolerance: float = 1e-5) -> None:
     """Check a decoder against its reference and against itself.
 
     Args:
@@ -53,9 +51,7 @@ def run(decoder: Decoder, features: Features) -> Outputs:
 def same_bits(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> bool:
     """Say whether two sets of arrays are equal in names, types, shapes and every bit."""
     return a.keys() == b.keys() and all(
-        a[name].dtype == b[name].dtype
-        and a[name].shape == b[name].shape
-        and a[name].tobytes() == b[name].tobytes()
+        a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and a[name].tobytes() == b[name].tobytes()
         for name in a
     )
 

@@ -203,9 +203,7 @@ def _constant_of_a_branch_elsewhere(model: onnx.ModelProto) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "change", [_parameter_elsewhere, _constant_elsewhere, _constant_of_a_branch_elsewhere]
-)
+@pytest.mark.parametrize("change", [_parameter_elsewhere, _constant_elsewhere, _constant_of_a_branch_elsewhere])
 def test_a_graph_with_tensors_in_other_files_is_neither_written_nor_read(
     tmp_path: Path, change: Callable[[onnx.ModelProto], None]
 ) -> None:

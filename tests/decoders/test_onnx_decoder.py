@@ -89,9 +89,7 @@ def test_the_fingerprint_names_what_bits_depend_on(tmp_path: Path) -> None:
 def test_cuda_where_there_is_none_is_an_error_and_auto_says_cpu(tmp_path: Path) -> None:
     bundle = small_bundle(tmp_path)
     assert OnnxDecoder(bundle, "auto").provider == "cpu"
-    with pytest.raises(
-        ConfigError, match=r"provider cuda: expected .* with CUDA, got .*CPUExecutionProvider"
-    ):
+    with pytest.raises(ConfigError, match=r"provider cuda: expected .* with CUDA, got .*CPUExecutionProvider"):
         OnnxDecoder(bundle, "cuda")
 
 

@@ -62,9 +62,7 @@ def test_a_truncated_or_longer_file_is_refused(tmp_path: Path, size: int) -> Non
 def test_an_overlay_of_another_bundle_is_refused(tmp_path: Path) -> None:
     bundle, other = small_bundle(tmp_path, seed=1), small_bundle(tmp_path, seed=2)
     write_overlay(tmp_path / "o", other, {"bias": [0, 0]})
-    with pytest.raises(
-        BundleError, match=f"expected an overlay of bundle {bundle.sha256}, got one of {other.sha256}"
-    ):
+    with pytest.raises(BundleError, match=f"expected an overlay of bundle {bundle.sha256}, got one of {other.sha256}"):
         load_overlay(tmp_path / "o", bundle)
 
 

@@ -28,9 +28,7 @@ class Bins:
         return sample_index * self.den // self.num
 
 
-def make(
-    deadline_ms: float | None = 20.0, *, clock_window_s: float = 2.0, reset_after_ms: float = 500.0
-) -> Deadlines:
+def make(deadline_ms: float | None = 20.0, *, clock_window_s: float = 2.0, reset_after_ms: float = 500.0) -> Deadlines:
     """1 kHz and bins of 20 samples: a sample is a millisecond, a bin 20 ms."""
     settings = DeadlineSettings(deadline_ms=deadline_ms, clock_window_s=clock_window_s)
     return Deadlines(settings, Bins(20), Rate(1000), reset_after_ms)
@@ -146,9 +144,7 @@ def test_a_new_stream_begins_without_a_clock() -> None:
     assert list(deadlines.bins_due(5 * S + 20 * MS, 0)) == [0]
 
 
-@pytest.mark.parametrize(
-    ("rate", "bins"), [(Rate(390_625, 16), Bins(78_125, 160)), (Rate(30_000), Bins(600))]
-)
+@pytest.mark.parametrize(("rate", "bins"), [(Rate(390_625, 16), Bins(78_125, 160)), (Rate(30_000), Bins(600))])
 @given(end=st.integers(1, 2**40), received=st.integers(0, 2**60), ahead=st.integers(0, 20))
 def test_a_tick_at_the_due_time_finds_the_bin_and_one_before_does_not(
     rate: Rate, bins: Bins, end: int, received: int, ahead: int

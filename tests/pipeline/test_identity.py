@@ -90,9 +90,7 @@ def test_without_identities_rates_that_disagree_block_until_confirmed() -> None:
     assert correlation is not None
     assert correlation < 0
     assert identity.correlation == correlation
-    assert (
-        f"channel rates correlate {correlation:.2f} with training's, expected at least 0.80" in identity.why
-    )
+    assert f"channel rates correlate {correlation:.2f} with training's, expected at least 0.80" in identity.why
     assert not identity.refused
     identity.confirm()
     assert identity.state is IdentityState.CONFIRMED

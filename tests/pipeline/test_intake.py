@@ -442,14 +442,10 @@ def disturbed(draw: st.DrawFn) -> tuple[int, list[int]]:
 
 
 @given(disturbed(), st.integers(0, 12))
-def test_every_packet_is_accounted_for_whatever_happens_on_the_way(
-    case: tuple[int, list[int]], window: int
-) -> None:
+def test_every_packet_is_accounted_for_whatever_happens_on_the_way(case: tuple[int, list[int]], window: int) -> None:
     _, arrivals = case
     packets = stream(max(arrivals, default=0) + 1)
-    items, counters = run(
-        (packets[i] for i in arrivals), reorder_window_packets=window, restart_run_packets=4096
-    )
+    items, counters = run((packets[i] for i in arrivals), reorder_window_packets=window, restart_run_packets=4096)
     assert_tiles(items)
     spans = [item for item in items if isinstance(item, Span)]
     used = sequences(items)

@@ -34,9 +34,7 @@ def test_by_default_nothing_changes(track: list[tuple[float, float]]) -> None:
     assert run(OutputSettings(), track) == track
 
 
-@pytest.mark.parametrize(
-    ("gain", "expected"), [(2.0, (7.0, -8.0)), (((0.0, 1.0), (-1.0, 0.0)), (-4.0 + 1, -3.0))]
-)
+@pytest.mark.parametrize(("gain", "expected"), [(2.0, (7.0, -8.0)), (((0.0, 1.0), (-1.0, 0.0)), (-4.0 + 1, -3.0))])
 def test_gain_then_offset(gain: float | Matrix, expected: tuple[float, float]) -> None:
     assert run(OutputSettings(gain=gain, offset=(1.0, 0.0)), [(3.0, -4.0)]) == [expected]
 
@@ -75,9 +73,7 @@ def test_acceleration_is_limited_from_rest() -> None:
 def test_both_limits_hold_whatever_comes(
     track: list[tuple[float, float]], speed: float, acceleration: float, smoothing: float, deadband: float
 ) -> None:
-    settings = OutputSettings(
-        max_speed=speed, max_acceleration=acceleration, smoothing=smoothing, deadband=deadband
-    )
+    settings = OutputSettings(max_speed=speed, max_acceleration=acceleration, smoothing=smoothing, deadband=deadband)
     previous = (0.0, 0.0)
     for x, y in run(settings, track):
         assert hypot(x, y) <= speed * (1 + 1e-6)
@@ -96,9 +92,7 @@ def test_a_value_that_is_no_number_leaves_the_state_alone(bad: tuple[float, floa
     assert result.nonfinite
     assert result.velocity is None
     assert not result.limited
-    np.testing.assert_array_equal(
-        stage.process(velocity(3, 4)).velocity, untouched.process(velocity(3, 4)).velocity
-    )
+    np.testing.assert_array_equal(stage.process(velocity(3, 4)).velocity, untouched.process(velocity(3, 4)).velocity)
 
 
 @given(TRACK)

@@ -50,7 +50,7 @@ def tell(bins: list[Bin]) -> list[NDArray[Any]]:
 
 
 def reference() -> Reference:
-    return Reference(ReferenceSettings(mode="median"), GROUPS, 9, UV_PER_BIT, RAILS, False)
+    return Reference(ReferenceSettings(mode="median"), GROUPS, 9, UV_PER_BIT * DESIGN.gain, RAILS, False)
 
 
 def filtering() -> Filter:
@@ -199,7 +199,8 @@ def test_the_reference_stage_is_a_plain_difference() -> None:
     values = RAW.astype(np.float64)
     car = values - np.median(values, axis=1, keepdims=True)
     car = np.concatenate([car[[0, 0]], car])
-    np.testing.assert_allclose(reference().process(RAW), UV_PER_BIT * (car[2:] - car[:-2]), rtol=0, atol=1e-3)
+    wanted = UV_PER_BIT * DESIGN.gain * (car[2:] - car[:-2])
+    np.testing.assert_allclose(reference().process(RAW), wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bandpass", "highpass"])
@@ -226,3 +227,44 @@ def test_the_threshold_stage_is_the_rule_word_for_word() -> None:
             assert crossings[i, c] == wanted
             last = i if wanted else last
     assert crossings.sum() > 20
+
+
+def test_the_blocks_stage_is_a_plain_count_and_mean_square() -> None:
+    settings = SETTINGS.model_copy(update={"artefact": ArtefactSettings(channel_share=0.6, hold_ms=2.0)})
+    bins = Blocks(settings, RATE, MS, 9, 315).process(FOUND)
+    observed = np.zeros(N, bool)
+    observed[315:] = True
+    hold = 0
+    for start in range(0, N, 30):
+        if FOUND.crossings[start : start + 30].sum() >= 6:
+            hold = start + 30 + 60
+        observed[start : start + 30] &= start >= hold
+    assert 0 < np.count_nonzero(~observed[315:]) < N // 2
+    for made in bins:
+        inside = slice(made.start, made.end)
+        seen = observed[inside]
+        assert made.observed == seen.sum()
+        assert made.observed + made.artefact == np.count_nonzero(np.arange(made.start, made.end) >= 315)
+        assert made.counts.tolist() == FOUND.crossings[inside][seen].sum(axis=0).tolist()
+        if made.observed:
+            wanted = np.mean(FOUND.filtered[inside][seen].astype(np.float64) ** 2, axis=0)
+            np.testing.assert_allclose(made.power, wanted, rtol=1e-5)  # type: ignore[arg-type]
+
+
+def test_the_health_stage_is_a_plain_look_at_every_block() -> None:
+    raw = RAW.copy()
+    raw[1000:2200, 3] = 55
+    raw[700:710, 5] = 4000
+    reports = Health((-4000.0, 4000.0), 4, 15, BINS, MS, 9).process(np.clip(raw, -3999, 4000))
+    assert len(reports) == N // 300
+    still = dead = left = 0
+    for k, report in enumerate(reports):
+        railing = False
+        for start in range(300 * k, 300 * k + 300, 30):
+            still = still + 1 if start and (raw[start - 1 : start + 30, 3] == raw[start, 3]).all() else 0
+            railed = (raw[start : start + 30, 5] >= 4000).any()
+            railing |= bool(railed) or left > 0
+            left = 4 if railed else max(left - 1, 0)
+        dead += still >= 15
+        assert (report[3] & 2 != 0, report[5] & 4 != 0) == (still >= 15, railing)
+    assert dead == 3

@@ -51,9 +51,7 @@ def packet_frames() -> dict[str, bytes]:
     rig = PacketEncoder(RATE, 3, ARRAY, 0.195, epoch=EPOCH, source=2, sent_clock=Clock.REALTIME)
     frames = {
         "descriptor": rig.descriptor_packet(START),
-        "wideband_int16": rig.wideband(
-            START, SAMPLES, acquired_ns=123_456_789, sent_ns=1_700_000_000_000_000_000
-        ),
+        "wideband_int16": rig.wideband(START, SAMPLES, acquired_ns=123_456_789, sent_ns=1_700_000_000_000_000_000),
         "columns": rig.columns(
             START + 4, np.array([0, 3]), np.array([[0.5, -0.25], [np.nan, 1.0]]), acquired_ns=7, sent_ns=8
         ),
@@ -69,9 +67,7 @@ def packet_frames() -> dict[str, bytes]:
     frames["wideband_float32"] = checked.wideband(0, (SAMPLES / 8).astype(np.float32), acquired_ns=-5)
     frames["counts"] = checked.counts(4, 600, np.array([0, 7, 65535]))
     frames["end"] = checked.end(604)
-    frames["wideband_channel_major"] = encode_packet(
-        in_layout(frames["wideband_int16"], Layout.CHANNEL_MAJOR)
-    )
+    frames["wideband_channel_major"] = encode_packet(in_layout(frames["wideband_int16"], Layout.CHANNEL_MAJOR))
     return frames
 
 

@@ -94,18 +94,14 @@ def test_packets_with_a_tail_are_refused_for_their_length(frame: bytes, tail: by
 
 
 @given(frame=st.sampled_from(PACKETS), changes=edits)
-def test_any_damage_to_a_packet_is_refused_or_harmless(
-    frame: bytes, changes: list[tuple[int, bytes]]
-) -> None:
+def test_any_damage_to_a_packet_is_refused_or_harmless(frame: bytes, changes: list[tuple[int, bytes]]) -> None:
     damaged = edited(frame, changes)
     reason = check(damaged, packet_again)
     assert reason or damaged[:128] == frame[:128]
 
 
 @given(frame=st.sampled_from(PACKETS), changes=edits)
-def test_a_header_with_a_right_checksum_is_still_checked(
-    frame: bytes, changes: list[tuple[int, bytes]]
-) -> None:
+def test_a_header_with_a_right_checksum_is_still_checked(frame: bytes, changes: list[tuple[int, bytes]]) -> None:
     check(repaired(edited(frame, changes)), packet_again)
 
 
@@ -116,16 +112,12 @@ def test_any_damage_to_an_output_is_refused(frame: bytes, changes: list[tuple[in
 
 
 @given(frame=st.sampled_from(OUTPUTS), changes=edits)
-def test_an_output_with_a_right_checksum_is_still_checked(
-    frame: bytes, changes: list[tuple[int, bytes]]
-) -> None:
+def test_an_output_with_a_right_checksum_is_still_checked(frame: bytes, changes: list[tuple[int, bytes]]) -> None:
     check(repaired_output(edited(frame, changes)), output_again)
 
 
 @given(frame=st.sampled_from(RECORDS), changes=edits)
-def test_any_damage_to_a_record_is_refused_or_in_its_padding(
-    frame: bytes, changes: list[tuple[int, bytes]]
-) -> None:
+def test_any_damage_to_a_record_is_refused_or_in_its_padding(frame: bytes, changes: list[tuple[int, bytes]]) -> None:
     damaged = edited(frame, changes)
     assert check(damaged, record_again, canonical=False) or damaged[:48] == frame[:48]
 

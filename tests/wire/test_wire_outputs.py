@@ -127,9 +127,7 @@ def test_tensors_need_not_be_contiguous() -> None:
 
 
 def test_data_lie_at_multiples_of_eight() -> None:
-    out = output(
-        tensors={"a": np.ones(3, np.uint16), "b": np.ones((), np.float64), "c": np.ones(1, np.float32)}
-    )
+    out = output(tensors={"a": np.ones(3, np.uint16), "b": np.ones((), np.float64), "c": np.ones(1, np.float32)})
     frame = encode_output(out)
     at = [struct.unpack_from("<I", frame, RECORD + 48 * k + 44)[0] for k in range(3)]
     assert at == [288, 296, 304]

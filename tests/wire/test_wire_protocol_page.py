@@ -22,9 +22,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc,
 
 def program(name: str, folder: Path) -> Path:
     """Compile the page's code block that begins with the comment `name`."""
-    [source] = re.findall(
-        rf"```c\n(/\* {re.escape(name)} \*/.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
-    )
+    [source] = re.findall(rf"```c\n(/\* {re.escape(name)} \*/.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (folder / name).write_text(source, encoding="utf-8")
     binary = folder / Path(name).stem
     warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"]

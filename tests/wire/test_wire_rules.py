@@ -100,9 +100,7 @@ def test_each_broken_rule_has_its_reason(name: str) -> None:
 
 
 def test_an_error_names_the_packet() -> None:
-    with pytest.raises(
-        PacketError, match=r"^packet 1 \(wideband, sample 1099511627776\): expected .*, got 4 and 2$"
-    ):
+    with pytest.raises(PacketError, match=r"^packet 1 \(wideband, sample 1099511627776\): expected .*, got 4 and 2$"):
         decode_packet(forged(RAW, 48, "B", 4))
 
 

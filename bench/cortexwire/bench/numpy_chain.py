@@ -71,8 +71,8 @@ class NumpyChain:
         self._mode = mode
         self._layout = layout
         self._axis = 0 if layout.time_first else 1
-        self._sos = scaled.astype(layout.dtype)
-        self._zi: NDArray[Any] | None = None
+        self._sos: Any = scaled.astype(layout.dtype)
+        self._zi: Any = None
         self._thresholds = np.expand_dims(thresholds_uv.astype(layout.dtype), self._axis)
         self._refractory = refractory
         self._packets_per_bin = packets_per_bin
@@ -84,11 +84,12 @@ class NumpyChain:
 
     def push(self, raw: NDArray[np.int16]) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
         """Take one packet, `(n, n_channels)`; returns counts and mean square of a bin that it completes."""
-        x = self._referenced(raw)
+        x: Any = self._referenced(raw)
         if self._zi is None:
             zi = signal.sosfilt_zi(self._sos).astype(x.dtype)
             first = x.take(0, self._axis)
             self._zi = zi[:, :, None] * first if self._layout.time_first else zi[:, None, :] * first[:, None]
+        y: Any
         y, self._zi = signal.sosfilt(self._sos, x, axis=self._axis, zi=self._zi)
         self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
         self._detect(y)

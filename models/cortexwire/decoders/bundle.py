@@ -120,9 +120,7 @@ def assemble(model: onnx.ModelProto, manifest: Manifest, card: str) -> dict[str,
         manifest,
         files={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
         inputs=tuple(
-            msgspec.structs.replace(spec, sha256=digest(defaults[spec.name]))
-            if spec.name in defaults
-            else spec
+            msgspec.structs.replace(spec, sha256=digest(defaults[spec.name])) if spec.name in defaults else spec
             for spec in manifest.inputs
         ),
     )

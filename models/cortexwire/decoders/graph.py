@@ -122,11 +122,7 @@ def _expected(spec: InputSpec | OutputSpec) -> str:
 
 def _describe(info: onnx.ValueInfoProto) -> str:
     tensor = info.type.tensor_type
-    dtype = (
-        np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-        if tensor.elem_type
-        else "unknown"
-    )
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name if tensor.elem_type else "unknown"
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     return f"{dtype} {shape}"
 

@@ -62,9 +62,7 @@ class OnnxDecoder:
         self._row = self._features.host[0]
         self._states = (self._state_buffers(), self._state_buffers())
         self._outputs = {
-            spec.name: Tensor((1, *spec.shape), spec.dtype, "cpu")
-            for spec in manifest.outputs
-            if spec.role != "state"
+            spec.name: Tensor((1, *spec.shape), spec.dtype, "cpu") for spec in manifest.outputs if spec.role != "state"
         }
         self._results = tuple((name, tensor.host[0]) for name, tensor in self._outputs.items())
         self._phase = 0
@@ -176,9 +174,7 @@ class OnnxDecoder:
         tensor.push()
         return tensor
 
-    def _bind(
-        self, parameters: Mapping[str, Tensor], now: Mapping[str, Tensor], after: Mapping[str, Tensor]
-    ) -> Any:
+    def _bind(self, parameters: Mapping[str, Tensor], now: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Any:
         manifest = self.bundle.manifest
         binding = self._session.io_binding()
         for name, tensor in {manifest.features.name: self._features, **parameters, **now}.items():
@@ -195,6 +191,4 @@ def _check_servable(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path}: expected features as the only signal input, got also {other}")
     timing = bundle.manifest.features.timing
     if timing is None or (timing.window, timing.hop, timing.lookahead) != (1, 1, 0):
-        raise BundleError(
-            f"{bundle.path}: expected features of one bin at a time without lookahead, got {timing}"
-        )
+        raise BundleError(f"{bundle.path}: expected features of one bin at a time without lookahead, got {timing}")

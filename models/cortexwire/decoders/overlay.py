@@ -107,9 +107,7 @@ def pack_overlay(bundle: Bundle, parameters: Mapping[str, ArrayLike], note: str)
     entries = tuple(_Entry(name, value.shape, digest(value)) for name, value in values.items())
     header = msgspec.json.encode(_Header(bundle.sha256, note, entries))
     header += b" " * (-(_PREFIX.size + len(header)) % 8)
-    return b"".join(
-        [_PREFIX.pack(MAGIC, len(header)), header, *(value.tobytes() for value in values.values())]
-    )
+    return b"".join([_PREFIX.pack(MAGIC, len(header)), header, *(value.tobytes() for value in values.values())])
 
 
 def parse_overlay(data: bytes, bundle: Bundle, where: str) -> Overlay:
@@ -120,9 +118,7 @@ def parse_overlay(data: bytes, bundle: Bundle, where: str) -> Overlay:
     """
     header, start = _read_header(data, where)
     if header.bundle_sha256 != bundle.sha256:
-        raise BundleError(
-            f"{where}: expected an overlay of bundle {bundle.sha256}, got one of {header.bundle_sha256}"
-        )
+        raise BundleError(f"{where}: expected an overlay of bundle {bundle.sha256}, got one of {header.bundle_sha256}")
     _check_names(header.parameters, bundle, where)
     values = {}
     for entry in header.parameters:
@@ -134,9 +130,7 @@ def parse_overlay(data: bytes, bundle: Bundle, where: str) -> Overlay:
     problems = [fault for name, value in values.items() for fault in value_faults(name, value)]
     if problems:
         raise BundleError(f"{where}: " + "; ".join(problems))
-    return Overlay(
-        header.bundle_sha256, header.note, MappingProxyType(values), hashlib.sha256(data).hexdigest()
-    )
+    return Overlay(header.bundle_sha256, header.note, MappingProxyType(values), hashlib.sha256(data).hexdigest())
 
 
 def _read_header(data: bytes, where: str) -> tuple[_Header, int]:

@@ -26,7 +26,7 @@ from cortexwire.training.families import family
 from cortexwire.training.features import FeatureTable, extract_features
 from cortexwire.training.metrics import r2
 from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
-from cortexwire.training.quantise import quantised
+from cortexwire.training.quantise import FAMILIES, quantised
 from cortexwire.training.search import Tried, search_settings, store_beside
 from cortexwire.training.splits import Split, last_fraction, last_fraction_of_trials
 
@@ -199,6 +199,8 @@ def train_session(
     fam = family(decoder)
     given = _with_seed(fam, settings or {}, seed)
     fam.check(given)
+    if int8 and decoder not in FAMILIES:
+        raise ConfigError(f"int8: expected a network with recurrent layers ({', '.join(FAMILIES)}), got {decoder}")
     outputs = plan(velocity_columns(sessions[0], columns), velocity)
     chosen = tuple(column for output in outputs for column in output.columns)
     stage("reading")

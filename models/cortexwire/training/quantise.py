@@ -24,6 +24,8 @@ from cortexwire.training.recurrent_layers import Recurrent
 
 MOST: Final = 127
 """Steps of the largest weight of a row."""
+FAMILIES: Final = ("rnn", "gru", "lstm")
+"""Families that have recurrent layers."""
 MATRICES: Final = ("inputs", "recurrent")
 """Which weights of a layer are kept as int8."""
 VALIDATION: Final = 0.15

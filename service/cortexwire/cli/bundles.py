@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cortexwire.cli import options
-from cortexwire.cli.console import note, show_json, show_rows
+from cortexwire.cli.console import note, progress, show_json, show_rows
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_source
 from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
     from cortexwire.decoders import Bundle
+    from cortexwire.sessions.session import Session
+    from cortexwire.signal.settings import FrontEndSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +48,10 @@ def train(
         typer.Option(
             metavar="X,Y", help="Which two are the velocity that is served.", show_default="those named ...vx, ...vy"
         ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Classify the states in this column instead.", show_default=False),
     ] = None,
     goals: Annotated[
         str | None,
@@ -100,6 +106,13 @@ def train(
     other = next((one for one in opened if one.kind != "wideband"), None)
     if other is not None and chain.features != ("counts",):
         raise ConfigError(f"--features: {other.name} has {other.kind}, and so counts only, got {features}")
+    if classes is not None:
+        if len(opened) > 1 or decoder != "wiener" or columns or velocity or search or int8:
+            raise ConfigError(
+                "--classes: expected one session and no --decoder, --columns, --velocity, --search, --int8"
+            )
+        _train_classes(opened[0], out, classes, given, chain, name, held_out, replace, json)
+        return
     with watching() as watched:
         trained = train_session(
             opened,
@@ -142,6 +155,42 @@ def train(
             **_extras(bundle),
             "bundle": f"{out} ({bundle.hash:016x})",
         },
+        f"trained {bundle.manifest.name}",
+    )
+
+
+def _train_classes(
+    session: "Session",
+    out: Path,
+    column: str,
+    settings: dict[str, Any],
+    chain: "FrontEndSettings",
+    name: str | None,
+    held_out: float,
+    replace: bool,
+    json: bool,
+) -> None:
+    from cortexwire.training.classes import train_classes
+
+    with progress("reading the session") as share:
+        trained = train_classes(
+            session,
+            out,
+            column,
+            settings=settings,
+            front_end=chain,
+            name=name,
+            held_out=held_out,
+            replace=replace,
+            progress=share,
+        )
+    bundle = _with_command(trained.bundle, f"cortexwire {shlex.join(sys.argv[1:])}")
+    if json:
+        show_json({"bundle": str(out), "sha256": bundle.sha256, "classes": trained.names, "held_out": trained.scores})
+        return
+    rows = {name.replace("_", " "): f"{score:.4f} (held out)" for name, score in trained.scores.items()}
+    show_rows(
+        {"classes": ", ".join(trained.names), **rows, "bundle": f"{out} ({bundle.hash:016x})"},
         f"trained {bundle.manifest.name}",
     )
 

@@ -319,7 +319,7 @@ def _scores(scores: dict[str, float]) -> dict[str, str]:
 def _held_out(bundle: "Bundle", session: "Session", span: tuple[int, int]) -> slice | None:
     """The decoded bins that training held out, where the whole session is one that it saw."""
     training = bundle.manifest.training
-    test = training.split.get("test_bins")
+    test = training.split.get(session.name, training.split).get("test_bins")
     if session.name not in training.sessions or span != (0, session.n_samples) or not test:
         return None
     note(f"{session.name} is what {bundle.manifest.name} was trained on: trust the score of the held-out part only")

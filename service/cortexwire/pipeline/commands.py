@@ -36,25 +36,19 @@ class SetGain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     gain: float | tuple[tuple[float, float], tuple[float, float]]
 
 
-class SetOffset(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="set_offset"
-):
+class SetOffset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="set_offset"):
     """Change the output offset, in units/s."""
 
     offset: tuple[float, float]
 
 
-class SetThresholds(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="set_thresholds"
-):
+class SetThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="set_thresholds"):
     """Use these thresholds, one per channel; null disables a channel."""
 
     thresholds_uv: Annotated[tuple[float | None, ...], Meta(min_length=1)]
 
 
-class Recalibrate(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="recalibrate"
-):
+class Recalibrate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="recalibrate"):
     """Measure thresholds anew over this much observed signal; the output is safe meanwhile."""
 
     seconds: Annotated[float, Meta(gt=0, le=3600)]
@@ -67,9 +61,7 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="c
     masked: bool = True
 
 
-class ApplyOverlay(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="apply_overlay"
-):
+class ApplyOverlay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="apply_overlay"):
     """Apply a parameter overlay: the file that the shell loads, and the hash that it must have."""
 
     path: Annotated[str, Meta(min_length=1)]

@@ -106,9 +106,7 @@ class Identity:
         if self._state is IdentityState.MISMATCH:
             return self._difference
         if self._state is IdentityState.UNKNOWN:
-            return (
-                "the rig has not sent its electrode identities yet; wait, or confirm that the array is right"
-            )
+            return "the rig has not sent its electrode identities yet; wait, or confirm that the array is right"
         return self._why_absent()
 
     def announced(self, descriptor_hash: int) -> None:

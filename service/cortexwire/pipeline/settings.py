@@ -68,8 +68,7 @@ class SafetySettings(_Settings):
     )
     valid_for_ms: Positive = Field(
         default=100.0,
-        description="How long a consumer may apply a command after it came; afterwards it applies neutral by "
-        "itself.",
+        description="How long a consumer may apply a command after it came; afterwards it applies neutral by itself.",
     )
 
 
@@ -79,9 +78,7 @@ class OutputSettings(_Settings):
     gain: Finite | Matrix = Field(
         default=1.0, description="Factor, or 2 x 2 matrix by rows, applied to the decoded velocity (x, y)."
     )
-    offset: tuple[Finite, Finite] = Field(
-        default=(0.0, 0.0), description="Velocity added after the gain, in units/s."
-    )
+    offset: tuple[Finite, Finite] = Field(default=(0.0, 0.0), description="Velocity added after the gain, in units/s.")
     smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="One-pole smoothing a in y = a*y + (1 - a)*x; 0 is none."
     )
@@ -102,9 +99,7 @@ class IdentitySettings(_Settings):
         description="Least Pearson correlation between the channels' rates now and in training that allows "
         "arming when the rig sends no electrode identities.",
     )
-    window_s: Positive = Field(
-        default=10.0, description="Stretch over which the channels' rates are measured."
-    )
+    window_s: Positive = Field(default=10.0, description="Stretch over which the channels' rates are measured.")
 
 
 class PipelineSettings(_Settings):

@@ -43,7 +43,7 @@ EVENT = np.dtype([("sample", "<i4"), ("channel", "<i4")])
 """One threshold crossing: sample within the bin, channel."""
 SECTION_WORDS = 5
 """Words that describe one section: -a1, -a2, Re(pole), and the grid of each coordinate over the channel's grid."""
-STRIPS_AHEAD = 4
+STRIPS_AHEAD = 2
 """How many strips ahead samples are fetched from memory: the steps from sample to sample are too long for the
 processor to see a pattern in them."""
 FOREVER = 2**30

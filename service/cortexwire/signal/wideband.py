@@ -220,19 +220,19 @@ class WidebandBins(BinSource):
         Raises:
             ConfigError: The samples are not of the stream's type and number of channels.
         """
-        if samples.dtype is not self._dtype or samples.shape[1] != self.n_channels:
+        n, n_channels = samples.shape
+        if n_channels != self.n_channels or samples.dtype is not self._dtype:
             raise ConfigError(
-                f"samples: expected {self.n_channels} channels of {self._dtype}, "
-                f"got {samples.shape[1:]} of {samples.dtype}"
+                f"samples: expected {self.n_channels} channels of {self._dtype}, got {n_channels} of {samples.dtype}"
             )
         if samples.flags.writeable:  # read-only and other arrays are different types to compiled code
             samples = samples.view()
             samples.flags.writeable = False
         output = self._no_output
         if self.filtered is not None:
-            output = np.empty((len(samples), self._padded), np.float32)
+            output = np.empty((n, self._padded), np.float32)
         closed: list[Bin] = []
-        done, n = 0, len(samples)
+        done = 0
         while done < n:
             taken = self._run(self._memory, samples, done, output)
             done += taken

@@ -69,9 +69,7 @@ class Descriptor:
                 twice = [name for name, times in Counter(names).items() if times > 1]
                 raise ConfigError(f"descriptor of {self.source!r}: expected unique {what}, got {twice} twice")
         if not 0.0 < self.uv_per_bit < inf:
-            raise ConfigError(
-                f"descriptor of {self.source!r}: expected a positive uv_per_bit, got {self.uv_per_bit}"
-            )
+            raise ConfigError(f"descriptor of {self.source!r}: expected a positive uv_per_bit, got {self.uv_per_bit}")
 
     def to_bytes(self) -> bytes:
         """Give the payload: the bytes as they came, else UTF-8 JSON with sorted keys and no spaces."""

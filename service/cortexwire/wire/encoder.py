@@ -126,22 +126,16 @@ class PacketEncoder:
         _expect(counts.shape == (self.n_channels,), f"({self.n_channels},) counts", counts.shape)
         with np.errstate(invalid="ignore"):
             row = counts.astype(np.uint16)
-        _expect(
-            bool((row == counts).all()), "whole counts from 0 to 65535", f"{counts.min()} to {counts.max()}"
-        )
+        _expect(bool((row == counts).all()), "whole counts from 0 to 65535", f"{counts.min()} to {counts.max()}")
         return self._packet(Kind.COUNTS, sample_index, n_samples, row, acquired_ns, sent_ns)
 
-    def markers(
-        self, sample_index: int, markers: NDArray[np.void], acquired_ns: int = 0, sent_ns: int = 0
-    ) -> bytes:
+    def markers(self, sample_index: int, markers: NDArray[np.void], acquired_ns: int = 0, sent_ns: int = 0) -> bytes:
         """Encode `(n,)` `MARKER_DTYPE` rows; send it before the signal packet that covers its samples.
 
         Raises:
             ConfigError: The rows have another type, or an infinite value.
         """
-        _expect(
-            markers.dtype == MARKER_DTYPE and markers.ndim == 1, "(n,) rows of MARKER_DTYPE", markers.dtype
-        )
+        _expect(markers.dtype == MARKER_DTYPE and markers.ndim == 1, "(n,) rows of MARKER_DTYPE", markers.dtype)
         _expect(not np.isinf(markers["value"]).any(), "finite values or NaN", "an infinite one")
         return self._packet(Kind.MARKERS, sample_index, 0, markers, acquired_ns, sent_ns)
 

@@ -133,9 +133,7 @@ def _short(frame: bytes | memoryview) -> PacketError:
     magic = bytes(frame[: len(MAGIC)])
     if len(magic) == len(MAGIC) and magic != MAGIC:
         return _wrong_magic(magic, size)
-    return PacketError(
-        f"packet of {size} bytes: expected a header of {HEADER_BYTES} bytes, got {size}", "length"
-    )
+    return PacketError(f"packet of {size} bytes: expected a header of {HEADER_BYTES} bytes, got {size}", "length")
 
 
 def _wrong_magic(magic: bytes, size: int) -> PacketError:

@@ -36,9 +36,7 @@ def strip_times(frame: bytes | bytearray | memoryview) -> bytes:
         PacketError: The frame is shorter than an output's header.
     """
     if len(frame) < OUTPUT_HEADER_BYTES:
-        raise PacketError(
-            f"output: expected a header of {OUTPUT_HEADER_BYTES} bytes, got {len(frame)}", "length"
-        )
+        raise PacketError(f"output: expected a header of {OUTPUT_HEADER_BYTES} bytes, got {len(frame)}", "length")
     stripped = bytearray(frame)
     stripped[TIMES_AT:_TIMES_END] = bytes(_TIMES_END - TIMES_AT)
     seal(stripped)

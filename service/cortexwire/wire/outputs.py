@@ -121,9 +121,7 @@ def encode_output(out: Output) -> bytes:
             0,
         )
     except (StructError, OverflowError) as error:
-        raise ConfigError(
-            f"output of bin {out.bin}: expected numbers that fit their fields, got {error}"
-        ) from error
+        raise ConfigError(f"output of bin {out.bin}: expected numbers that fit their fields, got {error}") from error
     frame = bytearray(b"".join((header, *parts)))
     seal(frame)
     return bytes(frame)
@@ -161,13 +159,9 @@ def decode_output(frame: bytes | bytearray | memoryview) -> Output:
         raise PacketError(f"{where}: expected known validity, executor and flags, got {came}", "field")
     if not (0.0 <= valid_for_ms < inf and 0.0 <= observed <= 1.0):
         came = f"{valid_for_ms} and {observed}"
-        raise PacketError(
-            f"{where}: expected valid_for_ms >= 0 and a fraction in [0, 1], got {came}", "field"
-        )
+        raise PacketError(f"{where}: expected valid_for_ms >= 0 and a fraction in [0, 1], got {came}", "field")
     if fields[29] or fields[32]:
-        raise PacketError(
-            f"{where}: expected reserved bytes of zero, got {fields[29]} and {fields[32]}", "field"
-        )
+        raise PacketError(f"{where}: expected reserved bytes of zero, got {fields[29]} and {fields[32]}", "field")
     times = Times._make(fields[17:23])
     return Output(
         _KINDS[kind],
@@ -218,7 +212,5 @@ def _read_header(view: memoryview) -> tuple[Any, ...]:
 def _read_clocks(where: str, times: Times, ids: tuple[int, ...]) -> Clocks:
     for ns, clock in zip(times, ids, strict=True):
         if clock >= len(_CLOCKS) or (ns and not clock):
-            raise PacketError(
-                f"{where}: expected a known clock for each time, got {ns} ns of {clock}", "field"
-            )
+            raise PacketError(f"{where}: expected a known clock for each time, got {ns} ns of {clock}", "field")
     return Clocks._make([_CLOCKS[clock] for clock in ids])

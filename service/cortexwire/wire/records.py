@@ -54,13 +54,9 @@ def record_length(payload_bytes: int) -> int:
     return RECORD_HEADER_BYTES + payload_bytes + -payload_bytes % _ALIGNMENT
 
 
-def encode_record_header(
-    kind: RecordKind, t_ns: int, payload_bytes: int, payload_crc32: int, index: int
-) -> bytes:
+def encode_record_header(kind: RecordKind, t_ns: int, payload_bytes: int, payload_crc32: int, index: int) -> bytes:
     """Write the 32 bytes in front of a payload; `index` wraps at 2^32."""
-    body = _BODY.pack(
-        RECORD_MAGIC, RECORD_VERSION, kind, t_ns, payload_bytes, payload_crc32, index & 0xFFFFFFFF
-    )
+    body = _BODY.pack(RECORD_MAGIC, RECORD_VERSION, kind, t_ns, payload_bytes, payload_crc32, index & 0xFFFFFFFF)
     return body + crc32(body).to_bytes(4, "little")
 
 
@@ -86,9 +82,7 @@ def decode_record_header(buffer: bytes | bytearray | memoryview, at: int = 0) ->
         raise PacketError(f"record at byte {at}: expected version {RECORD_VERSION}, got {version}", "version")
     crc = crc32(memoryview(buffer)[at : at + _BODY_BYTES])
     if crc != header_crc:
-        raise PacketError(
-            f"record at byte {at}: expected CRC-32 {header_crc:#010x}, got {crc:#010x}", "checksum"
-        )
+        raise PacketError(f"record at byte {at}: expected CRC-32 {header_crc:#010x}, got {crc:#010x}", "checksum")
     if kind not in _KINDS:
         raise PacketError(f"record {index}: expected a kind from 1 to {len(_KINDS)}, got {kind}", "kind")
     return RecordHeader(_KINDS[kind], t_ns, size, payload_crc, index)
@@ -104,9 +98,7 @@ def decode_record(buffer: bytes | bytearray | memoryview, at: int = 0) -> Record
     end = at + header.record_bytes
     if end > len(buffer):
         came = len(buffer) - at
-        raise PacketError(
-            f"record {header.index}: expected {header.record_bytes} bytes, got {came}", "length"
-        )
+        raise PacketError(f"record {header.index}: expected {header.record_bytes} bytes, got {came}", "length")
     start = at + RECORD_HEADER_BYTES
     payload = memoryview(buffer).toreadonly()[start : start + header.payload_bytes]
     crc = crc32(payload)

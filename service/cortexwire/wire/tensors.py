@@ -70,15 +70,11 @@ def read_tensors(view: memoryview, count: int, start: int, where: str) -> dict[s
             raise PacketError(f"{where}: expected unique tensor names, got {name!r} twice", "field")
         tensors[name] = array
     if offset != len(view):
-        raise PacketError(
-            f"{where}: expected {offset} message bytes for its tensors, got {len(view)}", "length"
-        )
+        raise PacketError(f"{where}: expected {offset} message bytes for its tensors, got {len(view)}", "length")
     return tensors
 
 
-def _read_tensor(
-    view: memoryview, record: tuple[Any, ...], offset: int, where: str
-) -> tuple[str, NDArray[Any], int]:
+def _read_tensor(view: memoryview, record: tuple[Any, ...], offset: int, where: str) -> tuple[str, NDArray[Any], int]:
     """Read the tensor that begins at `offset`; the last value returned is where the next one begins."""
     raw, code, ndim, reserved, *dims, at = record
     dtype = _NUMPY.get(code)

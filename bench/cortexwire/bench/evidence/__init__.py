@@ -17,6 +17,8 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "faults": "cortexwire.bench.evidence.faults:fault_runs",
         "stall": "cortexwire.bench.evidence.faults:stall_runs",
         "load": "cortexwire.bench.evidence.load:load_run",
+        "kernels": "cortexwire.bench.evidence.kernels:front_end_speed",
+        "demo": "cortexwire.bench.evidence.demo:fresh_clone",
     },
     3: {
         "golub": "cortexwire.bench.evidence.golub:own_decoder",

@@ -73,7 +73,7 @@ def expectations() -> dict[str, str]:
 def _family(source: Source, name: str, steps: int, epochs: int, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     settings = dict(SETTINGS[name])
-    if "epochs" in {field for field in family(name).settings.__struct_fields__}:
+    if "epochs" in family(name).settings.__struct_fields__:
         settings["epochs"] = epochs
     recording = source.recording
     fitted, bundle = Maker(source, name, folder).make(name, settings, recording.split.train)

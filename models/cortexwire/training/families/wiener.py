@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cortexwire.decoders.manifest import InputSpec, OutputSpec
 from cortexwire.errors import ConfigError
-from cortexwire.training.contract import Family, StepGraph, normalisation
+from cortexwire.training.contract import Family, StepGraph, Trace, normalisation
 from cortexwire.training.data import TrainingData, check_segments
 from cortexwire.training.history import history_rows
 from cortexwire.training.ridge import Moments, choose_lambda, solve
@@ -91,6 +91,18 @@ class FittedWiener:
         for bins, rows in history_rows(z, self.history, segments):
             velocity[bins] = rows @ weights.T + bias
         return {"velocity": velocity}
+
+    @property
+    def contracting(self) -> bool:
+        """A window forgets everything that has left it."""
+        return True
+
+    def trace(self, features: Features) -> Trace:
+        """Decode one segment and tell the histories that each step started from."""
+        z = (features - self.feature_mean) / self.feature_scale
+        after = np.concatenate([rows for _, rows in history_rows(z, self.history, (0,))])
+        before = np.concatenate([np.zeros_like(after[:1]), after[:-1]])
+        return Trace(self.predict(features), {"history": before})
 
     def graph(self, features: InputSpec, unit: str) -> StepGraph:
         """Export one step: normalise, append to the history, drop its oldest row, multiply.
