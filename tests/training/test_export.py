@@ -127,8 +127,7 @@ def test_stepping_through_nothing_gives_nothing(tmp_path: Path) -> None:
 
 def test_a_seed_makes_one_bundle(tmp_path: Path) -> None:
     first, again, other = (
-        seeded_bundle(tmp_path / name, seed=seed, stream=STREAM)
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+        seeded_bundle(tmp_path / name, seed=seed, stream=STREAM) for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert first.hash == again.hash != other.hash
     assert (first.parameters["weights"] != 0).all()
@@ -152,9 +151,7 @@ def test_shuffling_keeps_the_weights_and_loses_the_decoder(tmp_path: Path) -> No
     assert shuffled.hash == load_bundle(tmp_path / "s").hash != bundle.hash
     before, after = (np.sort(b.parameters["weights"].ravel()) for b in (bundle, shuffled))
     np.testing.assert_array_equal(before, after)
-    scores = [
-        r2(velocity[1200:], decode_steps(b, features)["velocity"][1200:]).min() for b in (bundle, shuffled)
-    ]
+    scores = [r2(velocity[1200:], decode_steps(b, features)["velocity"][1200:]).min() for b in (bundle, shuffled)]
     assert scores[0] > 0.5
     assert scores[1] < 0.1
 

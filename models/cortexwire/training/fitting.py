@@ -221,15 +221,11 @@ def train_session(
     stage("proving")
     predicted = [np.asarray(fitted.predict(part.features)[VECTOR], np.float64) for part in parts]
     scores = _scores(chosen, parts, predicted)
-    chain = tables[-1].front_end
-    thresholds = tables[-1].thresholds_uv
-    if keep_thresholds and thresholds is not None:
-        kept = chain.threshold.model_copy(update={"values_uv": tuple(thresholds.tolist())})
-        chain = chain.model_copy(update={"threshold": kept})
-    known = thresholds is not None and np.isfinite(thresholds).all()
+    newest = tables[-1]
+    chain = _with_thresholds(newest) if keep_thresholds else newest.front_end
     training = TrainingSpec(
-        channel_rates_hz=tuple(tables[-1].rates_hz.tolist()),
-        thresholds_uv=tuple(thresholds.tolist()) if known and thresholds is not None else (),
+        channel_rates_hz=tuple(newest.rates_hz.tolist()),
+        thresholds_uv=_known_thresholds(newest),
         seed=int(given.get("seed", seed)),
         sessions=tuple(part.name for part in parts),
         split=_split_spec(parts),
@@ -327,6 +323,21 @@ def _read(
         )
         parts.append(_Read(session.name, recording.features, recording.targets, recording.split))
     return joined(pieces), parts
+
+
+def _with_thresholds(table: FeatureTable) -> FrontEndSettings:
+    """The chain of a table with the thresholds that were in force at its end, where there were any."""
+    chain = table.front_end
+    if table.thresholds_uv is None:
+        return chain
+    kept = chain.threshold.model_copy(update={"values_uv": tuple(table.thresholds_uv.tolist())})
+    return chain.model_copy(update={"threshold": kept})
+
+
+def _known_thresholds(table: FeatureTable) -> tuple[float, ...]:
+    """The thresholds, where every channel has one."""
+    found = table.thresholds_uv
+    return () if found is None or not np.isfinite(found).all() else tuple(found.tolist())
 
 
 def _in_units(session: Session, outputs: tuple[NamedOutput, ...], unit: str | None) -> tuple[NamedOutput, ...]:

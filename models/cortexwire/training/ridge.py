@@ -118,8 +118,7 @@ def choose_lambda(fit: Moments, validation: Moments, candidates: Sequence[float]
     """
     if not candidates or validation.n < 2:
         raise ConfigError(
-            "expected penalties to choose from and bins to validate on, got "
-            f"{list(candidates)} and {validation.n}"
+            f"expected penalties to choose from and bins to validate on, got {list(candidates)} and {validation.n}"
         )
     scores = [(r2_from(validation, solve(fit, value)), value) for value in candidates]
     if np.isnan([score for score, _ in scores]).any():

@@ -78,9 +78,7 @@ def seeded_bundle(
     )
 
 
-def shuffled_bundle(
-    bundle: Bundle, path: str | os.PathLike[str], *, seed: int, replace: bool = False
-) -> Bundle:
+def shuffled_bundle(bundle: Bundle, path: str | os.PathLike[str], *, seed: int, replace: bool = False) -> Bundle:
     """Write a copy of a bundle whose `weights` are permuted: what is left of a score is no decoding.
 
     Raises:

@@ -34,9 +34,7 @@ def last_fraction_of_trials(starts: ArrayLike, stop: int, fraction: float = 0.2)
     """
     first = np.asarray(starts, dtype=np.int64)
     if first.ndim != 1 or len(first) < 2 or (np.diff(first) <= 0).any() or stop <= first[-1]:
-        raise ConfigError(
-            f"expected at least two ascending trial starts before {stop}, got {first.tolist()[:5]}"
-        )
+        raise ConfigError(f"expected at least two ascending trial starts before {stop}, got {first.tolist()[:5]}")
     n_test = max(1, round(len(first) * _checked(fraction)))
     if n_test >= len(first):
         raise ConfigError(f"expected a trial left to train on, got a fraction of {fraction} of {len(first)}")

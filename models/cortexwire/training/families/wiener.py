@@ -121,15 +121,10 @@ class FittedWiener:
         inputs = (
             features,
             InputSpec(name="history", role="state", shape=(size,)),
-            *(
-                InputSpec(name=name, role="parameter", shape=value.shape)
-                for name, value in parameters.items()
-            ),
+            *(InputSpec(name=name, role="parameter", shape=value.shape) for name, value in parameters.items()),
         )
         outputs = (
-            OutputSpec(
-                name="velocity", role="velocity", shape=self.bias.shape, unit=unit, safe_action="zero"
-            ),
+            OutputSpec(name="velocity", role="velocity", shape=self.bias.shape, unit=unit, safe_action="zero"),
             OutputSpec(name="next_history", role="state", shape=(size,), feeds="history"),
         )
         return StepGraph(_step(features.name, size, parameters), inputs, outputs)
@@ -167,9 +162,7 @@ def fit_wiener(
 def _fit(data: TrainingData, settings: WienerSettings) -> FittedWiener:
     usable = data.usable(settings.history - 1)
     if not usable.any():
-        raise ConfigError(
-            f"wiener: expected bins with targets and {settings.history} bins of history, got none"
-        )
+        raise ConfigError(f"wiener: expected bins with targets and {settings.history} bins of history, got none")
     mean, scale = normalisation(data.features, usable)
     early, late = _moments(data, usable, (data.features - mean) / scale, settings)
     chosen, score = choose_lambda(early, late, settings.lambdas)
