@@ -3,12 +3,13 @@
 Packets of 1 ms come one by one from buffers that are larger than the processor's second cache, with noise, slow
 potentials and some twenty crossings a second and channel. The chain of scipy and numpy is written in every
 combination of float32 or float64 and time or channels first, and the fastest of them is the yardstick. Both take
-turns, some bins each, for as long as is asked; what is reported are medians over the turns, of processor time, so
+turns of equal length for as long as is asked; what is reported are medians over the turns, of processor time, so
 that other work on the machine counts little. Before that, both take the same stream and have to give the same counts
 and band power.
 """
 
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -40,7 +41,8 @@ PACKETS_PER_BIN: Final = 20
 UV_PER_BIT: Final = 0.25
 BUFFER_BYTES: Final = 3 * 2**20
 """Size of the packets that are gone through in turn, larger than the second cache of most processors."""
-TURN_PACKETS: Final = 20 * PACKETS_PER_BIN
+TURN_US: Final = 50_000.0
+"""How long a turn takes."""
 CHECKED_BINS: Final = 25
 POWER_TOLERANCE: Final = 1e-3
 """Relative; a yardstick in float32 is not exact itself."""
@@ -207,16 +209,21 @@ def _take_turns(
     packets: Packets,
     seconds: float,
 ) -> tuple[list[float], list[float]]:
-    """Time turns of some bins, of one and the other, on the packets that come next; microseconds a packet."""
+    """Time turns of one and the other, each as long, on the packets that come next; microseconds a packet.
+
+    A turn of as many packets would be too short for the faster one: it would be timed while the processor's caches
+    still hold the work of the slower.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    at = 0
+    lengths = [math.ceil(TURN_US / _time(push, packets[:PACKETS_PER_BIN])) for push in (ours, theirs)]
+    at = [0, 0]
     until = time.monotonic() + seconds
     with _no_garbage_collection():
         while time.monotonic() < until or len(times[0]) < 3:
-            turn = [packets[(at + k) % len(packets)] for k in range(TURN_PACKETS)]
-            at += TURN_PACKETS
-            for push, found in zip((ours, theirs), times, strict=True):
-                found.append(_time(push, turn))
+            for k, push in enumerate((ours, theirs)):
+                turn = [packets[(at[k] + i) % len(packets)] for i in range(lengths[k])]
+                at[k] += lengths[k]
+                times[k].append(_time(push, turn))
     return times
 
 
