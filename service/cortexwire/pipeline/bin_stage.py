@@ -306,7 +306,7 @@ class BinStage:
             self._closed(source.push_counts(m, packet.data if done == n else nothing), events)
 
     def _wideband_span(self, source: WidebandBins, packet: Packet, span: Span, events: list[Event]) -> None:
-        samples = packet.data[span.skip :]
+        samples = packet.data[span.skip :] if span.skip else packet.data
         if not samples.flags.c_contiguous:
             samples = np.ascontiguousarray(samples)
         done, n = 0, len(samples)
@@ -315,7 +315,7 @@ class BinStage:
             m = min(n - done, source.until_edge, self._blanking.apply(source))
             if start < source.settled_at:
                 m = min(m, source.settled_at - start)
-            closed = source.push(samples[done : done + m])
+            closed = source.push(samples if m == n else samples[done : done + m])
             if source.filtered is not None:
                 self._keep(source, source.filtered, start)
             done += m

@@ -6,6 +6,7 @@ more about the same packets.
 """
 
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 MALFORMED_REASONS = ("length", "magic", "version", "checksum", "kind", "field", "value", "payload")
 """The reasons that a `PacketError` gives, in the order of the telemetry."""
@@ -72,9 +73,15 @@ class Counters:
     malformed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MALFORMED_REASONS, 0))
 
     def as_dict(self) -> dict[str, int]:
-        """All counts by name, always with the same keys in the same order; `malformed_<reason>` come last."""
-        counts = {name: getattr(self, name) for name in _NAMES}
-        return counts | {f"malformed_{reason}": count for reason, count in self.malformed.items()}
+        """All counts by name, in the order of `NAMES`."""
+        return dict(zip(NAMES, self.values(), strict=True))
+
+    def values(self) -> tuple[int, ...]:
+        """All counts in the order of `NAMES`."""
+        return (*_plain(self), *map(self.malformed.__getitem__, MALFORMED_REASONS))
 
 
-_NAMES = tuple(entry.name for entry in fields(Counters) if entry.name != "malformed")
+_PLAIN = tuple(entry.name for entry in fields(Counters) if entry.name != "malformed")
+_plain = attrgetter(*_PLAIN)
+NAMES = (*_PLAIN, *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
+"""Names of all counts; `malformed_<reason>` come last."""

@@ -68,6 +68,8 @@ class Deadlines:
         self._least_before_ns: int | None = None
         self._newest = 0
         self._passed = passed
+        self._due: int | None = None
+        self._due_of: tuple[int, int | None] | None = None
 
     def observe(self, end_sample: int, received_ns: int | None) -> None:
         """Take the arrival of an accepted signal packet.
@@ -107,7 +109,12 @@ class Deadlines:
             The time, or None when no bin will become due.
         """
         first = max(next_bin, self._passed)
-        return self.due_ns(first) if first < self._stop() else None
+        of = first, self._delay_ns()
+        if of != self._due_of:
+            # A bin that may have a safe output may have one however much comes after.
+            self._due = self.due_ns(first) if first < self._stop() else None
+            self._due_of = of if self._due is not None else None
+        return self._due
 
     def bins_due(self, now_ns: int, next_bin: int) -> range:
         """Take a tick: hand over, once each, the bins whose time is up.

@@ -92,7 +92,7 @@ class Intake:
             message: The error in words, kept as `last_fault`.
         """
         malformed = self.counters.malformed
-        malformed[reason] = malformed.get(reason, 0) + 1
+        malformed[reason] += 1
         self.last_fault = message or self.last_fault
 
     def accept(self, packet: Packet) -> Sequence[Item]:

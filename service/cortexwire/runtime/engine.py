@@ -26,7 +26,7 @@ from cortexwire.runtime.assembly import Problems, assemble
 from cortexwire.runtime.control import ControlServer
 from cortexwire.runtime.histogram import LatencySummary
 from cortexwire.runtime.ingest import Ingest
-from cortexwire.runtime.loop import LOOP_COUNTERS, HotLoop, LoopParts, PipelineLike
+from cortexwire.runtime.loop import COUNTERS, HotLoop, LoopParts, PipelineLike
 from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
@@ -167,8 +167,7 @@ class Engine:
         return ControlServer(endpoint, self.run_dir.telemetry, prepare)
 
     def _telemetry(self, pipeline: PipelineLike) -> TelemetryWriter:
-        names = (*LOOP_COUNTERS, *pipeline.counters.as_dict())
-        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, names)
+        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, COUNTERS)
 
     def run(self, stop: threading.Event) -> EngineSummary:
         """Decode until `stop` is set, on the calling thread; then nothing more is published.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.pipeline.commands import Command
+from cortexwire.pipeline.counters import NAMES as PIPELINE_COUNTERS
 from cortexwire.pipeline.counters import Counters
 from cortexwire.runtime.control import ControlServer, PendingCommand
 from cortexwire.runtime.ingest import Ingest
@@ -28,8 +29,8 @@ from cortexwire.wire import Clock, OutKind, Output, RecordKind, encode_output
 
 HEARTBEAT_NS = 100_000_000
 """Telemetry is written at least this often, data or none."""
-LOOP_COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_refused")
-"""Counters of the loop itself; in the telemetry they come before the pipeline's."""
+COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_refused", *PIPELINE_COUNTERS)
+"""Counters of the loop itself, then the pipeline's, in the order of the telemetry."""
 
 _LONGEST_WAIT_MS = 20
 _FLOWING = ("calibrating", "running")
@@ -262,22 +263,26 @@ class HotLoop:
         status.rate_hz, status.rms_uv = report.rates_hz, report.rms_uv
         status.threshold_uv, status.status = report.thresholds_uv, report.status
 
-    def _counts(self) -> list[int]:
+    def _counts(self) -> Sequence[int]:
+        counts = self._values()
         # A rig may send nonsense that no counter of 64 bits holds.
-        return [min(count, _MOST) for count in self.counters().values()]
+        return counts if max(counts) <= _MOST else [min(count, _MOST) for count in counts]
 
     def counters(self) -> dict[str, int]:
         """Return the loop's counters and the pipeline's, always in the same order."""
+        return dict(zip(COUNTERS, self._values(), strict=True))
+
+    def _values(self) -> tuple[int, ...]:
         tap = self._parts.tap
-        own = (
+        return (
             self.frames,
             self.ticks,
             self.commands,
             self._publisher.sent,
             self._publisher.sent_bytes,
             0 if tap is None else tap.refused,
+            *self._pipeline.counters.values(),
         )
-        return dict(zip(LOOP_COUNTERS, own, strict=True)) | self._pipeline.counters.as_dict()
 
     def _record(self, kind: RecordKind, t_ns: int, payload: bytes) -> None:
         if self._parts.tap is not None:

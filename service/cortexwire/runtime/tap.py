@@ -59,7 +59,6 @@ _MAGIC = b"CXTP"
 _VERSION = 1
 _HEADER = Struct("<4sHxxQQQQQI")
 _CAPACITY, _HEAD, _TAIL, _RECORDS, _WRITERS = range(1, 6)
-_PAYLOAD_BYTES = Struct("<I")
 _PAYLOAD_BYTES_AT = 16
 _SKIP = bytes(8)
 _INDEX_MASK = 0xFFFFFFFF
@@ -89,20 +88,22 @@ class _Ring:
         self.words = memoryview(mapping)[:RING_AT].cast("Q")
         self.capacity = self.words[_CAPACITY]
         self.bytes = memoryview(mapping)[RING_AT : RING_AT + self.capacity]
+        self._eights = self.bytes.cast("Q")
+        self._fours = self.bytes.cast("I")
 
     def is_skip(self, at: int) -> bool:
-        return self.bytes[at : at + 8] == _SKIP
+        return self._eights[at >> 3] == 0
 
     def after(self, position: int) -> int:
         """Return the position behind the record (or the skipped rest) at `position`."""
         at = position % self.capacity
         if self.is_skip(at):
             return position + self.capacity - at
-        (size,) = _PAYLOAD_BYTES.unpack_from(self.bytes, at + _PAYLOAD_BYTES_AT)
-        return position + record_length(size)
+        return position + record_length(self._fours[(at + _PAYLOAD_BYTES_AT) >> 2])
 
     def close(self) -> None:
-        self.words.release()
+        for view in (self.words, self._eights, self._fours):
+            view.release()
         self.bytes.release()
         self.mapping.close()
 

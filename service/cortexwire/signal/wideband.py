@@ -42,6 +42,7 @@ class WidebandBins(BinSource):
 
     Attributes:
         settling_samples: Samples behind a start or a gap that are unobserved.
+        settled_at: First sample at which the filters have settled.
         filtered: None, or, where any array was put there, the filtered samples of the last `push` in microvolts,
             `(n, n_channels)`.
 
@@ -63,6 +64,7 @@ class WidebandBins(BinSource):
         threshold = settings.threshold
         level = threshold.absolute_uv if threshold.mode == "absolute" else threshold.multiplier
         self.settings = settings
+        self.settled_at = 0
         self.settling_samples = design.settling_samples + samples_in(rate, threshold.refractory_ms)
         self.rms_uv: NDArray[np.float32] = np.full(n_channels, np.nan, np.float32)
         self.thresholds_uv: NDArray[np.float64] = np.full(n_channels, NEVER)
@@ -124,11 +126,6 @@ class WidebandBins(BinSource):
     def status(self) -> NDArray[np.uint8]:
         """Status bits of each channel, `(n_channels,)`."""
         return self._status
-
-    @property
-    def settled_at(self) -> int:
-        """First sample at which the filters have settled."""
-        return int(self._integers[memory.SETTLED_AT])
 
     @property
     def crossings(self) -> NDArray[np.void]:
@@ -252,10 +249,11 @@ class WidebandBins(BinSource):
 
     def _resume(self) -> None:
         block = self._blocks.bin_of(self.position)
+        self.settled_at = self.position + self.settling_samples
         for field, value in (
             (memory.POSITION, self.position),
             (memory.SEEN_FROM, self.position),
-            (memory.SETTLED_AT, self.position + self.settling_samples),
+            (memory.SETTLED_AT, self.settled_at),
             (memory.BLOCK_REST, block * self._blocks.num % self._blocks.den),
             (memory.BLOCK_START, self._blocks.start(block)),
             (memory.BLOCK_END, self._blocks.start(block + 1)),
