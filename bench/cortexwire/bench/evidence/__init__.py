@@ -27,6 +27,8 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "adan": "cortexwire.bench.evidence.wrist:wrist",
         "live": "cortexwire.bench.evidence.reaching_live:live",
         "families": "cortexwire.bench.evidence.families:families",
+        "leaks": "cortexwire.bench.evidence.leaks:leaks",
+        "compare": "cortexwire.bench.evidence.compared:quick",
     },
 }
 """Runs by number of the issue and name: `module:function`."""
