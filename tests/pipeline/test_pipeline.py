@@ -468,6 +468,8 @@ def test_blanked_stretches_are_unobserved_however_many_a_packet_covers(folder: P
         )
     blanked = np.zeros(12_000, bool)
     for start, stop in edges:
+        if kind == "counts":  # of a packet that is blanked in part, nobody can tell which counts were
+            start, stop = start - start % size, stop + -stop % size
         blanked[start:stop] = True
     settled = 1208 if kind == "wideband" else 0
     wanted = [1 - np.count_nonzero(blanked[k * BIN : k * BIN + BIN]) / BIN for k in range(20)]

@@ -102,8 +102,8 @@ def test_counts_must_lie_in_one_bin_and_a_gap_closes_what_it_passes() -> None:
     source.blank(25, 30)
     assert source.push_counts(10, np.ones(2, np.uint16)) == []
     bins = source.gap(65)
-    assert [b.counts.tolist() for b in bins] == [[2, 2], [0, 0]]
-    assert [(b.observed, b.missing, b.artefact) for b in bins] == [(10, 5, 5), (0, 20, 0)]
+    assert [b.counts.tolist() for b in bins] == [[1, 1], [0, 0]]
+    assert [(b.observed, b.missing, b.artefact) for b in bins] == [(5, 5, 10), (0, 20, 0)]
     assert source.index == 3
 
 

@@ -116,7 +116,7 @@ class BinStage:
         self._reset_samples = samples_in(self.rate, intake.reset_after_ms)
         self._source: WidebandBins | EventBins
         self._dtype: np.dtype[np.int16] | np.dtype[np.float32] | None = None
-        self._masked = front_end.masked
+        self._masked = self._wanted = front_end.masked
         self._known = known_thresholds(front_end.threshold, stream.n_channels, thresholds_uv)
         self._calibration: Calibration | None = None
         self._calibration_s: float | None = None
@@ -152,8 +152,9 @@ class BinStage:
 
     def warm_up(self) -> None:
         """Compile what the stream will need, on a throw-away copy."""
-        if self.stream.kind == "wideband":
-            dtype = self._dtype or np.dtype(np.int16)
+        if self.stream.kind != "wideband":
+            return
+        for dtype in (np.dtype(np.int16), np.dtype(np.float32)):
             twin = self._wideband(dtype)
             twin.begin(0)
             twin.push(np.zeros((self.clock.longest + 1, self.stream.n_channels), dtype))
@@ -195,9 +196,13 @@ class BinStage:
         """Begin a calibration at the next bin's edge; outputs are safe until it ends.
 
         Raises:
-            ConfigError: The stream has no thresholds.
+            ConfigError: The stream has no thresholds, or they are absolute.
         """
         self._wideband_source("a calibration")
+        if self.front_end.threshold.mode == "absolute":
+            raise ConfigError(
+                "calibration: expected thresholds that follow the noise, got absolute ones; set them instead"
+            )
 
         def apply() -> None:
             self._known = None
@@ -211,13 +216,14 @@ class BinStage:
         Raises:
             ConfigError: A channel does not exist, or too few remain for the reference.
         """
-        wanted = set(self._masked) | set(channels) if masked else set(self._masked) - set(channels)
+        wanted = set(self._wanted) | set(channels) if masked else set(self._wanted) - set(channels)
         unknown = [c for c in channels if not 0 <= c < self.stream.n_channels]
         if unknown:
             raise ConfigError(f"mask: expected channels 0 to {self.stream.n_channels - 1}, got {unknown[0]}")
         final = tuple(sorted(wanted))
         if self.stream.kind == "wideband":
             self._wideband(np.dtype(np.int16)).mask(final)
+        self._wanted = final
 
         def apply() -> None:
             self._masked = final
@@ -259,6 +265,8 @@ class BinStage:
             self._kept.clear()
             # The bin whose edge they waited for never ends.
             self._do_what_waited()
+            if self._calibration is not None:
+                self._start_calibration(self._calibration_s)
             self.notes.append(f"stream begins: epoch {item.epoch:#018x}, incarnation {item.incarnation}")
             events.append(Started(item.epoch, item.incarnation))
         elif isinstance(item, Aux):
@@ -298,12 +306,8 @@ class BinStage:
             done += m
 
     def _counts_span(self, source: EventBins, packet: Packet, events: list[Event]) -> None:
-        done, n = 0, packet.n_samples
-        nothing = np.zeros_like(packet.data)
-        while done < n:
-            m = min(n - done, self._blanking.apply(source))
-            done += m
-            self._closed(source.push_counts(m, packet.data if done == n else nothing), events)
+        self._blanking.apply(source)
+        self._closed(source.push_counts(packet.n_samples, packet.data), events)
 
     def _wideband_span(self, source: WidebandBins, packet: Packet, span: Span, events: list[Event]) -> None:
         samples = packet.data[span.skip :] if span.skip else packet.data

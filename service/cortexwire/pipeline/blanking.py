@@ -1,10 +1,11 @@
 """Blanking markers: which stretches of samples count as unobserved, however many of them one packet announces.
 
-A source blanks one interval at a time, so intervals wait here until the one before has no more effect. How many
-markers come before the samples that they speak of then makes no difference, and neither does the size of packets.
+A source blanks one interval at a time, so intervals wait here, earliest first, until the one before has no more
+effect. How many markers come before the samples that they speak of then makes no difference, nor in which order the
+intervals are announced, and neither does the size of packets.
 """
 
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,7 @@ FAR: Final = 2**62
 
 
 class Blanking:
-    """The blanking intervals of one stream, in the order in which they were announced.
+    """The blanking intervals of one stream.
 
     Args:
         over: Gives for the end of an interval the first sample at which it has no more effect.
@@ -27,27 +28,26 @@ class Blanking:
 
     def clear(self) -> None:
         """A new stream begins."""
-        self._waiting: deque[tuple[int, int]] = deque()
+        self._waiting: list[tuple[int, int]] = []
+        self._open: tuple[int, int] | None = None
         self._any = False
 
     def start(self, sample_index: int) -> None:
         """Blank from here on; nothing new where samples are blanked already."""
-        if not self._open:
-            self._waiting.append((sample_index, FAR))
+        if self._open is None:
+            self._open = (sample_index, FAR)
+            insort(self._waiting, self._open)
         self._any = True
 
     def stop(self, sample_index: int) -> None:
         """Blank until here; at the beginning of a stream the start may have come before we joined."""
-        if self._open:
-            start, _ = self._waiting.pop()
-            self._waiting.append((start, sample_index))
+        if self._open is not None:
+            self._waiting.remove(self._open)
+            insort(self._waiting, (self._open[0], sample_index))
+            self._open = None
         elif not self._any:
-            self._waiting.append((0, sample_index))
+            insort(self._waiting, (0, sample_index))
         self._any = True
-
-    @property
-    def _open(self) -> bool:
-        return bool(self._waiting) and self._waiting[-1][1] == FAR
 
     def apply(self, source: BinSource) -> int:
         """Tell a source what is blanked at its position; returns for how many samples that holds."""
@@ -55,7 +55,7 @@ class Blanking:
         if not waiting:
             return FAR
         while waiting and self._over(waiting[0][1]) <= source.position:
-            waiting.popleft()
+            del waiting[0]
         if not waiting:
             source.blank(0, 0)
             return FAR

@@ -116,6 +116,11 @@ class Deadlines:
             self._due_of = of if self._due is not None else None
         return self._due
 
+    def is_due(self, now_ns: int, next_bin: int) -> bool:
+        """Whether a tick would find a bin due."""
+        due_ns = self.next_due_ns(next_bin)
+        return due_ns is not None and now_ns >= due_ns
+
     def bins_due(self, now_ns: int, next_bin: int) -> range:
         """Take a tick: hand over, once each, the bins whose time is up.
 

@@ -103,6 +103,12 @@ class DecodeStage:
         self._warming = self._warm_up
         self._tainted = 0
 
+    def _begin_anew(self) -> None:
+        """Leave a state that may never become finite again."""
+        self.decoder.reset()
+        self._warming = self._warm_up
+        self._tainted = max(self._tainted, self._memory - 1)
+
     def step(self, closed: Bin) -> Decoded:
         """Decode one bin."""
         validity = validity_of(closed)
@@ -128,6 +134,8 @@ class DecodeStage:
         if self._warming:
             flags |= OutFlag.WARMING
             self._warming -= 1
+        if processed.nonfinite:
+            self._begin_anew()
         usable = validity is not Validity.STALE and not flags & (OutFlag.NONFINITE | OutFlag.WARMING)
         velocity = raw if processed.velocity is None else processed.velocity
         return Decoded(velocity, results, validity, flags, usable)

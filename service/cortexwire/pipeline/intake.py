@@ -11,7 +11,9 @@ The rules, in the order in which they are applied to a packet:
 1. an epoch that has already ended: `old_epoch`, dropped;
 2. a signal packet that does not fit the stream: `mismatched`, treated as if it had not come (so its sequence
    number becomes `lost` when the next packet comes);
-3. an epoch never seen: a `Restart`; the stream may begin at any sequence number and sample index;
+3. an epoch never seen: a `Restart`; the stream may begin at any sequence number and sample index. Where a stream
+   runs, only a signal packet that fits ends it: a descriptor or marker of another epoch is kept until one comes, so
+   that a stray sender ends nothing;
 4. sequence number as expected: passed on; above: the numbers between are lost (or waited for);
 5. below: `reordered` if it was missing, else `duplicates`. A run of such packets in a row with consecutive
    sequence numbers is a rig that restarted in its epoch: a `Restart` with the next incarnation, then the
@@ -34,6 +36,9 @@ from cortexwire.wire.packets import Packet
 
 MAX_EPOCHS = 1024
 """Ended epochs remembered; the oldest is forgotten first."""
+
+MAX_EARLY = 64
+"""Packets of an epoch that has not begun that are kept; the oldest is dropped first, as `old_epoch`."""
 
 _SIGNAL = frozenset((Kind.WIDEBAND, Kind.EVENTS, Kind.COUNTS))
 
@@ -66,6 +71,7 @@ class Intake:
         self._held: dict[int, Packet] = {}
         self._rerun = Rerun(self.counters)
         self._back: list[Packet] = []
+        self._early: list[Packet] = []
 
     @property
     def position(self) -> int | None:
@@ -139,9 +145,13 @@ class Intake:
         if packet.epoch in self._ended:
             self.counters.old_epoch += 1
             return False
+        if not signal and self._epoch is not None:
+            self._keep_early(packet)
+            return False
         if signal and (fault := self._expectation.check_given(packet)) is not None:
             self._refuse(fault)
             return False
+        early, self._early = [again for again in self._early if again.epoch == packet.epoch], []
         items.extend(self.flush())
         self._expectation.begin()
         if self._epoch is not None:
@@ -151,8 +161,16 @@ class Intake:
                 del self._ended[next(iter(self._ended))]
         self._epoch = packet.epoch
         self._incarnation = 0
-        self._begin(packet, items)
+        self._begin(early[0] if early else packet, items)
+        for again in early:
+            items.extend(self.accept(again))
         return True
+
+    def _keep_early(self, packet: Packet) -> None:
+        self._early.append(owned(packet))
+        if len(self._early) > MAX_EARLY:
+            del self._early[0]
+            self.counters.old_epoch += 1
 
     def _begin(self, packet: Packet, items: list[Item]) -> None:
         assert self._epoch is not None

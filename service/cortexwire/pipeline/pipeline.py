@@ -29,9 +29,11 @@ from cortexwire.pipeline.settings import PipelineSettings
 from cortexwire.signal.binning import Bin
 from cortexwire.signal.settings import FrontEndSettings
 from cortexwire.types import Rate
-from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, Times, Validity
+from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, Times, Validity, encode_output
 
 EXECUTORS: Final = {"onnx": Executor.ONNX, "incremental": Executor.INCREMENTAL}
+OWN_TENSORS: Final = ("velocity", "counts", "band_power")
+"""Tensors of a message that do not come from the decoder as they are."""
 MAX_NOTES: Final = 1000
 """Notes kept for whoever drains them; the oldest go first."""
 
@@ -58,6 +60,20 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if nested else value
     return merged
+
+
+def _check_outputs(bundle: Bundle) -> None:
+    """Refuse a bundle whose outputs no message could carry, or that would stand for something else there."""
+    served = [spec.name for spec in bundle.manifest.outputs_of("velocity")]
+    others = [spec for spec in bundle.manifest.outputs if spec.role != "state" and spec.name not in served]
+    taken = [spec.name for spec in others if spec.name in OWN_TENSORS]
+    if taken:
+        raise BundleError(f"{bundle.path}: expected outputs not called {', '.join(OWN_TENSORS)}, got {taken[0]!r}")
+    tensors: dict[str, NDArray[Any]] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in others}
+    try:
+        encode_output(Output(OutKind.DECODED, 0, 0, 0, tensors=tensors))
+    except ConfigError as error:
+        raise BundleError(f"{bundle.path}: expected outputs that a message can carry, got {error}") from error
 
 
 class Pipeline:
@@ -99,6 +115,7 @@ class Pipeline:
             )
         if stream.kind != "wideband" and chain.features != ("counts",):
             raise BundleError(f"{bundle.path}: a stream of {stream.kind} has counts only, got {chain.features}")
+        _check_outputs(bundle)
         self.counters = Counters()
         self.bins = BinStage(stream, chain, settings.intake, thresholds_uv, self.counters)
         self.identity = Identity(settings.identity, stream.electrodes, manifest.training.channel_rates_hz)
@@ -120,6 +137,12 @@ class Pipeline:
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
+        least_ms = stream.bin_ms + (settings.deadline.deadline_ms or 0.0)
+        if settings.safety.valid_for_ms < least_ms:
+            self._notes.append(
+                f"commands expire before the next one comes: expected safety.valid_for_ms of at least {least_ms:g} "
+                f"(bin and deadline), got {settings.safety.valid_for_ms:g}"
+            )
         self._last_fault = ""
 
     @property
@@ -179,11 +202,19 @@ class Pipeline:
         return self._handle(self.bins.flush())
 
     def tick(self, now_ns: int) -> list[Output]:
-        """Take the time: bins whose deadline has passed get a safe output."""
-        outputs = []
-        for index in self._deadlines.bins_due(now_ns, self.bins.next_bin):
+        """Take the time: bins whose deadline has passed get a safe output.
+
+        Whoever waits for missing packets has waited long enough then. After a stall many bins are due at once, and only
+        the last of them is a command: what was right for the others is over.
+        """
+        if not self._deadlines.is_due(now_ns, self.bins.next_bin):
+            return []
+        outputs = self._handle(self.bins.flush())
+        due = self._deadlines.bins_due(now_ns, self.bins.next_bin)
+        for index in due:
             end = self.bins.clock.start(index + 1)
-            outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None))
+            last = index == due[-1]
+            outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None, command=last))
         return outputs
 
     def command(self, command: commands.Command) -> tuple[int, str | None, list[Output]]:
@@ -218,11 +249,14 @@ class Pipeline:
             case commands.Arm():
                 if self.identity.blocks_arming:
                     raise ConfigError(f"not armed: {self.identity.why}")
+                if not self._armed:
+                    self._decode.output.reset()
                 self._armed = True
             case commands.Disarm():
                 self._armed = False
             case commands.Neutral(on=on):
                 self._safe.stop(on)
+                self._decode.output.reset()
             case commands.SetGain(gain=gain):
                 self._decode.output.set_gain(gain)
             case commands.SetOffset(offset=offset):
@@ -327,7 +361,7 @@ class Pipeline:
         self.counters.decoded_bins += 1
         outputs.append(
             self._output(
-                OutKind.DECODED, closed.index, closed.end, flags, validity, closed, tensors | decoded.tensors,
+                OutKind.DECODED, closed.index, closed.end, flags, validity, closed, decoded.tensors | tensors,
                 usable and not late,
             )
         )  # fmt: skip
@@ -345,12 +379,21 @@ class Pipeline:
         elif validity is Validity.STALE:
             self.counters.stale_bins += 1
 
-    def _safe_output(self, index: int, end: int, reason: OutFlag, validity: Validity, closed: Bin | None) -> Output:
-        command = self._safe.at(end)
-        flags = reason | (OutFlag.NEUTRAL if command.neutral else OutFlag(0))
+    def _safe_output(
+        self,
+        index: int,
+        end: int,
+        reason: OutFlag,
+        validity: Validity,
+        closed: Bin | None,
+        *,
+        command: bool = True,
+    ) -> Output:
+        safe = self._safe.at(end)
+        flags = reason | (OutFlag.NEUTRAL if safe.neutral else OutFlag(0))
         self.counters.safe_bins += 1
-        tensors: dict[str, NDArray[Any]] = {"velocity": command.velocity}
-        return self._output(OutKind.SAFE, index, end, flags, validity, closed, tensors, True)
+        tensors: dict[str, NDArray[Any]] = {"velocity": safe.velocity}
+        return self._output(OutKind.SAFE, index, end, flags, validity, closed, tensors, command)
 
     def _output(
         self,
@@ -379,7 +422,7 @@ class Pipeline:
             flags,
             float(np.float32(self._safe.valid_for_ms)),
             0.0 if closed is None else closed.observed_fraction,
-            0,
+            0 if self.bins.last_packet is None else self.bins.last_packet.source,
             self._executor if kind is OutKind.DECODED else Executor.NONE,
             self._bundle_hash,
             0 if self._decoder.overlay is None else self._decoder.overlay.hash,

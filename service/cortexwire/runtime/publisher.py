@@ -1,9 +1,10 @@
 """Publisher: sends outputs without ever waiting, on queues so short that nobody is served old velocities.
 
-The queue of each subscriber holds `high_water_bins` bins of at most `MESSAGES_PER_BIN` messages, and the
-kernel's send buffer is kept small; what a subscriber does not take in time is dropped for that subscriber
-alone. One that wants only the newest message sets `ZMQ_CONFLATE`, which works because an output is a single
-frame.
+The queue of each subscriber holds `high_water_bins` bins of at most `MESSAGES_PER_BIN` messages, though never less than
+`BURST`, and the kernel's send buffer is kept small; what a subscriber does not take in time is dropped for that
+subscriber alone. A full queue drops what is newest, so it has to hold what one packet of several bins, or the end of a
+stall, brings about at once. A subscriber that wants only the newest message sets `ZMQ_CONFLATE`, which works because an
+output is a single frame.
 """
 
 import zmq
@@ -13,6 +14,8 @@ from cortexwire.errors import ConfigError
 
 MESSAGES_PER_BIN = 2
 """A decoded and a safe message."""
+BURST = 64
+"""Messages that may be sent at once, before the I/O thread takes the first of them."""
 _SEND_BUFFER_BYTES = 16 * 1024
 
 
@@ -36,7 +39,7 @@ class Publisher:
         self.sent_bytes = 0
         self._socket = context.socket(zmq.PUB)
         self._socket.set(zmq.LINGER, 0)
-        self._socket.set(zmq.SNDHWM, settings.high_water_bins * MESSAGES_PER_BIN)
+        self._socket.set(zmq.SNDHWM, max(BURST, settings.high_water_bins * MESSAGES_PER_BIN))
         self._socket.set(zmq.SNDBUF, _SEND_BUFFER_BYTES * settings.high_water_bins)
         try:
             if settings.bind:

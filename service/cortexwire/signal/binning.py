@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cortexwire.errors import ConfigError
 from cortexwire.signal.bins import BinClock
 from cortexwire.signal.blanking import Blanking
 from cortexwire.types import Counts
@@ -147,7 +148,14 @@ class EventBins(BinSource):
         self.mask(masked)
 
     def mask(self, channels: tuple[int, ...]) -> None:
-        """Leave out exactly these channels from now on."""
+        """Leave out exactly these channels from now on.
+
+        Raises:
+            ConfigError: A channel does not exist.
+        """
+        unknown = [c for c in channels if not 0 <= c < self.n_channels]
+        if unknown:
+            raise ConfigError(f"masked: expected channels 0 to {self.n_channels - 1}, got {unknown[0]}")
         self._status[:] = 0
         self._status[list(channels)] = MASKED
 
@@ -177,6 +185,8 @@ class EventBins(BinSource):
     def push_counts(self, n_samples: int, counts: Counts) -> list[Bin]:
         """Take counts of the next `n_samples` samples, which must lie inside one bin.
 
+        Where a part of them is blanked, all are: nobody can tell which counts fell into it.
+
         Raises:
             ValueError: They reach across a bin's edge.
         """
@@ -185,8 +195,10 @@ class EventBins(BinSource):
             raise ValueError(
                 f"expected counts within one bin, got samples {self.position} to {stop} across the edge at {self._end}"
             )
-        self._counts += counts
-        self._blanked += sum(b - a for a, b in self._blanking.within(self.position, stop))
+        if self._blanking.within(self.position, stop):
+            self._blanked += n_samples
+        else:
+            self._counts += counts
         self.position = stop
         return [self._close()] if stop == self._end else []
 
