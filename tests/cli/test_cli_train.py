@@ -76,3 +76,68 @@ def test_a_session_and_a_bundle_are_described(command: Command, trained: Path) -
     ran = command("inspect", trained.parent / "nothing")
     assert ran.code == 2
     assert "there is nothing of that name" in ran.err
+
+
+@pytest.mark.parametrize("given", ["thresholds", "kept"])
+def test_what_was_held_out_is_found_by_its_samples_where_nothing_is_calibrated(
+    command: Command, tmp_path: Path, given: str
+) -> None:
+    kept = ("--keep-thresholds",) if given == "kept" else ()
+    asked = ("train", SOURCE, *CHAIN, "--history", "5", *kept, "--out", tmp_path / "b", "--json")
+    trained = json.loads(command(*asked).out)["r2_held_out"]
+    more: tuple[str | Path, ...] = ()
+    if given == "thresholds":
+        more = ("--thresholds", tmp_path / "t.json")
+        assert command("calibrate", SOURCE, "--bundle", tmp_path / "b", "--out", tmp_path / "t.json").code == 0
+    found = json.loads(command("evaluate", SOURCE, "--bundle", tmp_path / "b", *more, "--json").out)
+    assert found["r2_held_out"] == pytest.approx(trained, abs=0.01)
+    assert found["r2"] != pytest.approx(trained, abs=0.01)
+
+
+def test_another_recording_of_that_name_is_another_recording(command: Command, trained: Path) -> None:
+    ran = command("evaluate", SOURCE.replace("seconds=40", "seconds=30"), "--bundle", trained, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["r2_held_out"] is None
+
+
+def test_a_report_scores_what_was_held_out(command: Command, trained: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    ran = command("evaluate", SOURCE, "--bundle", trained, "--report", page)
+    assert ran.code == 0, ran.err
+    held_out = load_bundle(trained).manifest.training.scores["r2_held_out"]
+    text = page.read_text()
+    assert all(f"{value:.2f}" in text for value in held_out.values())
+    assert command("evaluate", SOURCE, "--bundle", trained, "--report", tmp_path / "no" / "page.html").code == 2
+
+
+def test_what_cannot_be_written_is_said_before_the_work(command: Command, trained: Path, tmp_path: Path) -> None:
+    for more, said in (
+        (("--out", trained), "replace it with --replace"),
+        (("--out", tmp_path / "no" / "bundle"), "to put it in"),
+        (("--out", tmp_path / "new", "--held-out", "1.5"), "between 0 and 1"),
+    ):
+        ran = command("train", SOURCE, *CHAIN, *more)
+        assert ran.code == 2
+        assert said in ran.err
+        assert "calibrated" not in ran.err
+
+
+def test_families_are_compared_in_words_and_as_json(command: Command, tmp_path: Path) -> None:
+    asked = ("compare", SOURCE, *CHAIN, "--decoders", "wiener,kalman", "--quick", "--bin-ms", "50")
+    ran = command(*asked, "--keep", tmp_path / "kept", "--out", tmp_path / "report.html")
+    assert ran.code == 0, ran.err
+    assert all(name in ran.out for name in ("wiener", "kalman", "stereotypy"))
+    assert "wiener" in (tmp_path / "report.html").read_text()
+    described = command("inspect", tmp_path / "kept" / "wiener")
+    assert "intended_vx, intended_vy in cm/s" in described.out
+    assert len(json.loads(command(*asked, "--json").out)["entries"]) == 4
+
+
+def test_thresholds_and_overlay_of_a_day_are_one_json(command: Command, trained: Path, tmp_path: Path) -> None:
+    both = ("--out", tmp_path / "t.json", "--overlay-out", tmp_path / "day.overlay")
+    said = json.loads(command("calibrate", SOURCE, "--bundle", trained, *both, "--json").out)
+    assert said["overlay"].endswith("day.overlay")
+    assert len(said["thresholds_uv"]) == 12
+    ran = command("calibrate", SOURCE, "--bundle", trained, *both[2:], "--seconds", "3")
+    assert ran.code == 2
+    assert "which speak of thresholds" in ran.err

@@ -92,4 +92,6 @@ def test_classes_are_trained_alone(command: Command, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "expected a column of 2 to 64 states" in ran.err
     ran = command(*asked, "--decoder", "gru")
-    assert "--classes: expected one session and no --decoder" in ran.err
+    assert "--classes: expected one session and none of --decoder" in ran.err
+    assert "got --decoder" in ran.err
+    assert "got --lag-ms" in command(*asked, "--lag-ms", "20").err

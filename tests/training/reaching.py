@@ -58,4 +58,5 @@ def source_of(recording: Recording) -> Source:
         StreamSpec(kind="events", rate_num=30000, uv_per_bit=1.0, n_channels=N_CHANNELS, bin_ms=BIN_MS),
         FrontEndSettings(bin_ms=BIN_MS),
         tuple(rates.tolist()),
+        {},
     )

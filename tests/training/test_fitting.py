@@ -87,9 +87,11 @@ def test_several_sessions_are_segments_each_with_its_own_last_part_held_out(seen
     training = trained.bundle.manifest.training
     assert training.sessions == ("mon", "tue")
     assert training.split == {
-        "mon": {"train_bins": [0, 500], "test_bins": [500, 600]},
-        "tue": {"train_bins": [0, 300], "test_bins": [300, 400]},
+        "mon": {"train_bins": [0, 500], "test_bins": [500, 600], "test_ends": [10020, 12000], "session_samples": 12000},
+        "tue": {"train_bins": [0, 300], "test_bins": [300, 400], "test_ends": [6020, 8000], "session_samples": 8000},
     }
+    with pytest.raises(ConfigError, match="expected different names, got 'mon' twice"):
+        train_session([sessions[0], sessions[0]], tmp_path / "twice", front_end=CHAIN)
     true = np.concatenate([part.targets[part.split.test] for part in trained.parts])
     came = np.concatenate([part.predicted[part.split.test] for part in trained.parts])
     assert list(trained.scores.values()) == r2(true, came).tolist()

@@ -153,7 +153,7 @@ def write_bundle(
     folder = Path(path)
     files = assemble(model, manifest, card)
     bundle = verify(files, folder)
-    _check_free(folder, replace)
+    check_free(folder, replace)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".bundle-") as scratch:
         fresh, old = Path(scratch, "new"), Path(scratch, "old")
         fresh.mkdir()
@@ -165,11 +165,19 @@ def write_bundle(
     return bundle
 
 
-def _check_free(folder: Path, replace: bool) -> None:
+def check_free(path: str | os.PathLike[str], replace: bool) -> None:
+    """See that a bundle can be written here, which is worth knowing before it is fitted.
+
+    Raises:
+        BundleError: There is something else, or a bundle that is not to be replaced, or no folder to put it in.
+    """
+    folder = Path(path)
+    if not folder.absolute().parent.is_dir():
+        raise BundleError(f"{folder}: expected the folder {folder.absolute().parent} to put it in, got none")
     present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder}: expected a folder or nothing, got a file")
     if present - set(FILES):
         raise BundleError(f"{folder}: expected nothing but a bundle, got {sorted(present - set(FILES))}")
     if present and not replace:
-        raise BundleError(f"{folder}: expected no bundle yet, got one; say so to replace it")
+        raise BundleError(f"{folder}: expected no bundle yet, got one; replace it with --replace (replace=True)")

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.decoders.bundle import Bundle
+from cortexwire.decoders.bundle import Bundle, check_free
 from cortexwire.decoders.manifest import TrainingSpec
 from cortexwire.errors import ConfigError
 from cortexwire.sessions.session import Session
@@ -21,6 +21,7 @@ from cortexwire.signal.settings import FrontEndSettings
 from cortexwire.training.classifier import OUTPUT, UNKNOWN, ClassifierSettings, Labels, accuracy, fit_classifier
 from cortexwire.training.export import export_bundle
 from cortexwire.training.recording import read_recording
+from cortexwire.training.splits import check_fraction
 
 FAMILY: Final = "classifier"
 UNIT: Final = "probability"
@@ -76,6 +77,8 @@ def train_classes(
         given = msgspec.convert(dict(settings or {}), ClassifierSettings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{FAMILY}: {error}") from error
+    check_fraction(held_out)
+    check_free(out, replace)
     source = read_recording(session, columns=(column,), front_end=front_end, held_out=held_out, progress=progress)
     recording = source.recording
     train, test = recording.split
@@ -103,7 +106,7 @@ def train_classes(
         training=TrainingSpec(
             channel_rates_hz=source.rates_hz,
             sessions=(session.name,),
-            split={"train_bins": [train.start, train.stop], "test_bins": [test.start, test.stop]},
+            split=source.split,
             scores={"held_out": scores},
             settings={"columns": [column]},
         ),

@@ -35,7 +35,7 @@ from cortexwire.training.lanes import Lanes
 from cortexwire.training.procedure import Maker, Progress, choose
 from cortexwire.training.progress import Epoch, listening
 from cortexwire.training.reaches import Reaches, Rest, reaches_of, rest_of
-from cortexwire.training.recording import Recording, Source, read_recording
+from cortexwire.training.recording import Recording, Source, held_out_ends, read_recording
 from cortexwire.training.results import Comparison, Curve, Drift, Entry, HeldOut
 from cortexwire.training.scored import scored_bundle
 from cortexwire.training.scoring import Scorer, rounded
@@ -113,6 +113,8 @@ def compare(
     if unknown or not decoders:
         raise ConfigError(f"decoders: expected some of {', '.join(family_names())}, got {', '.join(unknown) or 'none'}")
     effort = effort or Effort()
+    if folder is not None:
+        os.makedirs(folder, exist_ok=True)
     if source is None:
         source = read_recording(session, progress=lambda share: progress(0.02 * share, "reading"), **reading)
     trial = Trial.of(source, effort, seed)
@@ -162,9 +164,11 @@ def evaluate(
     """
     began = time.monotonic()
     training = bundle.manifest.training
-    fixed = thresholds_uv or training.thresholds_uv or None
     table = extract_features(
-        session, front_end_of(bundle), thresholds_uv=fixed, progress=lambda share: progress(0.3 * share, "reading")
+        session,
+        front_end_of(bundle),
+        thresholds_uv=thresholds_uv,
+        progress=lambda share: progress(0.3 * share, "reading"),
     )
     source = read_recording(
         session,
@@ -173,12 +177,15 @@ def evaluate(
         unit=bundle.manifest.velocity.unit,
         table=table,
     )
-    seen = session.name in training.sessions and {"train_bins", "test_bins"} <= training.split.keys()
-    if seen:
-        source = _with_split(source, Split(*(slice(*training.split[key]) for key in ("train_bins", "test_bins"))))
+    seen = held_out_ends(training, session)
+    if seen is not None:
+        first, stop = np.searchsorted(table.end, seen[0]), np.searchsorted(table.end, seen[1], "right")
+        source = _with_split(source, Split(slice(0, int(first)), slice(int(first), int(stop))))
     trial = Trial.of(source, effort or Effort(pairs=0), seed)
     predicted = np.full(source.recording.targets.shape, np.nan)
-    ends, decoded = _through_pipeline(session, bundle, overlay, fixed, lambda s: progress(0.3 + 0.3 * s, "decoding"))
+    ends, decoded = _through_pipeline(
+        session, bundle, overlay, thresholds_uv, lambda s: progress(0.3 + 0.3 * s, "decoding")
+    )
     where = np.searchsorted(table.end, ends)
     known = (where < len(table.end)) & (table.end[np.minimum(where, len(table.end) - 1)] == ends)
     predicted[where[known]] = decoded[known]
@@ -188,7 +195,7 @@ def evaluate(
     everywhere = np.ones(source.recording.n_bins, dtype=bool)
     entry = msgspec.structs.replace(
         entry,
-        whole=None if seen else trial.scorer.scores(predicted, everywhere),
+        whole=None if seen is not None else trial.scorer.scores(predicted, everywhere),
         summary={key: value for key, value in training.settings.items() if key != "columns"},
         bundle=str(bundle.path),
     )
@@ -476,11 +483,8 @@ def _rank(entry: Entry) -> tuple[float, float]:
 
 
 def _with_split(source: Source, split: Split) -> Source:
-    if split.test.stop > source.recording.n_bins:
-        raise ConfigError(
-            f"{source.recording.name}: expected the {split.test.stop} bins that the bundle was made from, got "
-            f"{source.recording.n_bins}"
-        )
+    if not 0 < split.test.start < split.test.stop:
+        raise ConfigError(f"{source.recording.name}: expected bins of the part that was held out, got none")
     return replace(source, recording=replace(source.recording, split=split))
 
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.decoders.bundle import Bundle
+from cortexwire.decoders.bundle import Bundle, check_free
 from cortexwire.decoders.manifest import TrainingSpec, stream_mismatches
 from cortexwire.errors import ConfigError
 from cortexwire.sessions.session import Session
@@ -28,7 +28,7 @@ from cortexwire.training.metrics import r2
 from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
 from cortexwire.training.quantise import FAMILIES, quantised
 from cortexwire.training.search import Tried, search_settings, store_beside
-from cortexwire.training.splits import Split, last_fraction, last_fraction_of_trials
+from cortexwire.training.splits import Split, check_fraction, last_fraction, last_fraction_of_trials
 
 if TYPE_CHECKING:
     from cortexwire.training.recording import Source
@@ -196,6 +196,14 @@ def train_session(
     sessions = (session,) if not isinstance(session, Sequence) else tuple(session)
     if not sessions or (table is not None and len(sessions) > 1):
         raise ConfigError(f"expected sessions to train on, and a table for one only, got {len(sessions)}")
+    names = [one.name for one in sessions]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"sessions: expected different names, got {twice[0]!r} twice; give each its own `name` in its session.toml"
+        )
+    check_fraction(held_out)
+    check_free(out, replace)
     fam = family(decoder)
     given = _with_seed(fam, settings or {}, seed)
     fam.check(given)
@@ -261,6 +269,7 @@ class _Read:
     features: NDArray[np.float32]
     targets: Floats
     split: Split
+    spec: dict[str, Any]
 
 
 def _with_seed(fam: Family[Any], settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -321,7 +330,7 @@ def _read(
                 closed_loop=closed_loop,
             )
         )
-        parts.append(_Read(session.name, recording.features, recording.targets, recording.split))
+        parts.append(_Read(session.name, recording.features, recording.targets, recording.split, source.split))
     return joined(pieces), parts
 
 
@@ -355,11 +364,5 @@ def _scores(columns: tuple[str, ...], parts: Sequence[_Read], predicted: Sequenc
 
 def _split_spec(parts: Sequence[_Read]) -> dict[str, Any]:
     """Which bins were trained on and which held out; by session where there are several."""
-    found = {
-        part.name: {
-            "train_bins": [part.split.train.start, part.split.train.stop],
-            "test_bins": [part.split.test.start, part.split.test.stop],
-        }
-        for part in parts
-    }
-    return found[parts[0].name] if len(parts) == 1 else dict(found)
+    found = {part.name: part.spec for part in parts}
+    return parts[0].spec if len(parts) == 1 else found

@@ -18,6 +18,7 @@ from cortexwire.training.contract import Fitted
 from cortexwire.training.export import export_bundle
 from cortexwire.training.families import family
 from cortexwire.training.metrics import weighted_r2
+from cortexwire.training.outputs import NamedOutput
 from cortexwire.training.recording import Bins, Recording, Source
 from cortexwire.training.results import Candidate
 
@@ -117,10 +118,7 @@ class Maker:
             channel_rates_hz=self.source.rates_hz,
             seed=self.seed,
             sessions=(recording.name,),
-            split={
-                "train_bins": [part.start, part.stop],
-                "test_bins": [recording.split.test.start, recording.split.test.stop],
-            },
+            split={**self.source.split, "train_bins": [part.start, part.stop]},
             settings={"columns": list(recording.columns)},
         )
         bundle = export_bundle(
@@ -132,6 +130,7 @@ class Maker:
             front_end=self.source.front_end.model_dump(mode="json"),
             content=recording.content,
             unit=recording.unit,
+            outputs=(NamedOutput("velocity", recording.columns, 0, recording.unit),),
             recorded=recording.features[part][:PARITY_BINS],
             training=training,
             replace=True,

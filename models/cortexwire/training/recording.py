@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.decoders.manifest import FeatureKind, StreamSpec
+from cortexwire.decoders.manifest import FeatureKind, StreamSpec, TrainingSpec
 from cortexwire.pipeline.decode_stage import ENOUGH
 from cortexwire.sessions.session import Session
 from cortexwire.signal.settings import FrontEndSettings
@@ -100,12 +100,13 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A recording together with what a bundle of it has to say of its stream."""
+    """A recording together with what a bundle of it has to say of its stream, and of how it was split."""
 
     recording: Recording
     stream: StreamSpec
     front_end: FrontEndSettings
     rates_hz: tuple[float, ...]
+    split: dict[str, Any]
 
 
 def read_recording(
@@ -114,7 +115,7 @@ def read_recording(
     front_end: FrontEndSettings | None = None,
     columns: Sequence[str] = (),
     lag_ms: float = 0.0,
-    unit: str = "mm/s",
+    unit: str | None = None,
     held_out: float = 0.2,
     table: FeatureTable | None = None,
     progress: Callable[[float], Any] = lambda _: None,
@@ -126,7 +127,7 @@ def read_recording(
         front_end: The signal chain.
         columns: What to decode; the two velocity columns, found by name, when empty.
         lag_ms: How much later than a bin's last sample its target lies.
-        unit: Unit of the columns.
+        unit: Unit of the columns; the session's when None.
         held_out: Share of the trials (or of the time), at the end, that is the final part.
         table: Features that were extracted before.
         progress: Told the share of the session that was read.
@@ -143,7 +144,7 @@ def read_recording(
     recording = Recording(
         name=session.name,
         columns=chosen,
-        unit=unit,
+        unit=_unit_of(session, chosen) if unit is None else unit,
         bin_ms=table.stream.bin_ms,
         content=table.front_end.features,
         features=_features(table, split.train),
@@ -154,7 +155,39 @@ def read_recording(
         positions=targets_of(session, table, places, lag_ms) if places else None,
         joined=adjacent,
     )
-    return Source(recording, table.stream, table.front_end, tuple(table.rates_hz.tolist()))
+    return Source(
+        recording, table.stream, table.front_end, tuple(table.rates_hz.tolist()), _split_spec(session, table, split)
+    )
+
+
+def _split_spec(session: Session, table: FeatureTable, split: Split) -> dict[str, Any]:
+    """Which bins are trained on and which held out: by number, and by the samples that they end at.
+
+    The next time, a calibration may take more bins or none.
+    """
+    train, test = split
+    return {
+        "train_bins": [train.start, train.stop],
+        "test_bins": [test.start, test.stop],
+        "test_ends": [int(table.end[test.start]), int(table.end[test.stop - 1])],
+        "session_samples": session.n_samples,
+    }
+
+
+def held_out_ends(training: TrainingSpec, session: Session) -> tuple[int, int] | None:
+    """Ends of the first and last bin that a training held out of this very session; None where it never saw it."""
+    entry = training.split.get(session.name, training.split)
+    if session.name not in training.sessions or entry.get("session_samples") != session.n_samples:
+        return None
+    first, last = entry["test_ends"]
+    return first, last
+
+
+def _unit_of(session: Session, columns: Sequence[str]) -> str:
+    """The unit of the columns; empty where the session states none, or they have several."""
+    units = dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
+    found = {units.get(column, "") for column in columns}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _features(table: FeatureTable, train: slice) -> Features:

@@ -35,7 +35,7 @@ def last_fraction_of_trials(starts: ArrayLike, stop: int, fraction: float = 0.2)
     first = np.asarray(starts, dtype=np.int64)
     if first.ndim != 1 or len(first) < 2 or (np.diff(first) <= 0).any() or stop <= first[-1]:
         raise ConfigError(f"expected at least two ascending trial starts before {stop}, got {first.tolist()[:5]}")
-    n_test = max(1, round(len(first) * _checked(fraction)))
+    n_test = max(1, round(len(first) * check_fraction(fraction)))
     if n_test >= len(first):
         raise ConfigError(f"expected a trial left to train on, got a fraction of {fraction} of {len(first)}")
     cut = int(first[-n_test])
@@ -48,13 +48,18 @@ def last_fraction(stop: int, fraction: float = 0.2) -> Split:
     Raises:
         ConfigError: A part would be empty.
     """
-    cut = stop - round(stop * _checked(fraction))
+    cut = stop - round(stop * check_fraction(fraction))
     if not 0 < cut < stop:
         raise ConfigError(f"expected two parts, got a fraction of {fraction} of {stop}")
     return Split(slice(0, cut), slice(cut, stop))
 
 
-def _checked(fraction: float) -> float:
+def check_fraction(fraction: float) -> float:
+    """See that a share lies between 0 and 1; returns it.
+
+    Raises:
+        ConfigError: It does not.
+    """
     if not 0 < fraction < 1:
         raise ConfigError(f"expected a fraction between 0 and 1, got {fraction}")
     return fraction

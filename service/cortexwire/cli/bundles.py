@@ -107,10 +107,14 @@ def train(
     if other is not None and chain.features != ("counts",):
         raise ConfigError(f"--features: {other.name} has {other.kind}, and so counts only, got {features}")
     if classes is not None:
-        if len(opened) > 1 or decoder != "wiener" or columns or velocity or search or int8:
-            raise ConfigError(
-                "--classes: expected one session and no --decoder, --columns, --velocity, --search, --int8"
-            )
+        others = {
+            "--decoder": decoder != "wiener", "--columns": columns, "--velocity": velocity, "--search": search,
+            "--int8": int8, "--goals": goals, "--closed-loop": closed_loop, "--lag-ms": lag_ms, "--unit": unit,
+            "--keep-thresholds": keep_thresholds, "--seed": seed,
+        }  # fmt: skip
+        if len(opened) > 1 or any(others.values()):
+            came = [option for option, value in others.items() if value] or ["several sessions"]
+            raise ConfigError(f"--classes: expected one session and none of {', '.join(others)}, got {came[0]}")
         _train_classes(opened[0], out, classes, given, chain, name, held_out, replace, json)
         return
     with watching() as watched:

@@ -8,7 +8,7 @@ import typer
 from cortexwire.cli import options
 from cortexwire.cli.console import note, progress_of_parts, show_table
 from cortexwire.cli.help import examples
-from cortexwire.cli.sources import open_source
+from cortexwire.cli.sources import check_folder, open_source
 
 if TYPE_CHECKING:
     from cortexwire.training.results import Comparison
@@ -45,7 +45,7 @@ def compare(
     assignments: options.FrontEndAssignments = None,
     lag_ms: Annotated[float, typer.Option(min=0.0, help="How much later than its bin a target is.")] = 0.0,
     held_out: Annotated[float, typer.Option(help="Share of the trials, the last ones, that is scored once.")] = 0.2,
-    unit: Annotated[str, typer.Option(help="Unit of the columns.")] = "mm/s",
+    unit: Annotated[str | None, typer.Option(help="Unit of the columns.", show_default="the session's")] = None,
     seed: Annotated[int, typer.Option(help="Draws what goes wrong in the robustness tests.")] = 0,
     data: options.DataFolder = None,
     json: options.Json = False,
@@ -60,6 +60,8 @@ def compare(
     from cortexwire.training.report import write_report
 
     session = open_source(source, data)
+    if out is not None:
+        check_folder("--out", out.absolute().parent)
     chain = chain_from(
         {"bin_ms": bin_ms, "features": features.split(","), "reference": {"mode": reference}}, assignments or ()
     )
@@ -95,7 +97,7 @@ def show_comparison(comparison: "Comparison") -> None:
             note(f"{row['decoder']}: {row['failed']}")
             continue
         name = f"{row['decoder']} (no spikes)" if row["baseline"] else row["decoder"]
-        each = " ".join(_number(value) for value in row["r2_of"])
+        each = " ".join(_number(value) for value in row["r2_of"].values())
         step = "" if row["step_ms"] is None else f"{1000 * row['step_ms']:.0f}"
         fit = "" if row["fit_s"] is None else f"{row['fit_s']:.0f}"
         rows.append(

@@ -121,8 +121,9 @@ def _described(spec: "OutputSpec") -> str:
 
 
 def _scores(scores: dict[str, Any]) -> str:
-    found = scores.get("r2_held_out", {})
-    return ", ".join(f"R2 {name} {value:.3f}" for name, value in found.items()) or "none"
+    found = {f"R2 {name}": value for name, value in scores.get("r2_held_out", {}).items()}
+    found |= {name.replace("_", " "): value for name, value in scores.get("held_out", {}).items()}
+    return ", ".join(f"{name} {value:.3f}" for name, value in found.items()) or "none"
 
 
 def _state(run_dir: Path) -> dict[str, Any]:

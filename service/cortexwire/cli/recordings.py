@@ -11,10 +11,13 @@ import typer
 from cortexwire.cli import options
 from cortexwire.cli.console import note, progress, show_json, show_rows
 from cortexwire.cli.help import examples
-from cortexwire.cli.sources import check_stream, open_bundle, open_source, packet_sizes, sample_range
+from cortexwire.cli.sources import check_folder, check_stream, open_bundle, open_source, packet_sizes, sample_range
 from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cortexwire.cli.offline import DecodeSummary
     from cortexwire.config import EngineConfig
     from cortexwire.decoders import Bundle
@@ -135,6 +138,8 @@ def evaluate(
     from cortexwire.training.fitting import velocity_columns
     from cortexwire.training.metrics import r2
 
+    if report is not None:
+        check_folder("--report", report.absolute().parent)
     session = open_source(source, data)
     settings = _settings(config, bundle, None, thresholds, overlay, provider, assignments)
     loaded = open_bundle(settings.bundle)
@@ -149,11 +154,11 @@ def evaluate(
     with progress("decoding") as share:
         sizes = packet_sizes(None, 20.0, session.rate)
         outputs = decoded(settings, session, sizes, span, summary, progress=share)
-        came, true = decoded_against(session, outputs, (x, y))
+        came, true, ends = decoded_against(session, outputs, (x, y))
     if not len(came):
         raise ConfigError(f"{session.name}: expected bins after calibration, got none; decode more, or shorten it")
     scores = dict(zip((x, y), r2(true, came).tolist(), strict=True))
-    held_out = _held_out(loaded, session, span)
+    held_out = _held_out(loaded, session, ends)
     extra = {} if held_out is None else dict(zip((x, y), r2(true[held_out], came[held_out]).tolist(), strict=True))
     passed = min_r2 is None or min(scores.values()) >= min_r2
     if report is not None:
@@ -191,10 +196,17 @@ def calibrate(
     Thresholds follow the rule of the bundle's signal chain, or of the default one. An overlay changes the features'
     mean and scale, without touching the bundle; the engine takes it with --overlay.
     """
+    overlay: dict[str, str] = {}
     if out is None and overlay_out is None:
         raise ConfigError("calibrate: expected --out, --overlay-out or both, got neither")
     if overlay_out is not None:
-        _calibrate_overlay(source, bundle, overlay_out, mode, start_s, stop_s, data, json and out is None)
+        if out is None and (seconds is not None or assignments):
+            raise ConfigError("--overlay-out: expected no --seconds and --set, which speak of thresholds (--out)")
+        overlay = _calibrate_overlay(source, bundle, overlay_out, mode, start_s, stop_s, data)
+        if not json:
+            show_rows({"overlay": overlay["overlay"], "made from": overlay["note"]}, "normalised for the day")
+        elif out is None:
+            show_json(overlay)
     if out is None:
         return
     import msgspec
@@ -214,7 +226,7 @@ def calibrate(
     disabled = [channel for channel, value in enumerate(values) if value is None]
     known = found[np.isfinite(found)]
     if json:
-        show_json({"thresholds_uv": values, "disabled": disabled, "clean_s": noise.clean_s, "out": str(out)})
+        show_json({"thresholds_uv": values, "disabled": disabled, "clean_s": noise.clean_s, "out": str(out), **overlay})
         return
     show_rows(
         {
@@ -236,8 +248,7 @@ def _calibrate_overlay(
     start_s: float,
     stop_s: float | None,
     data: Path | None,
-    json: bool,
-) -> None:
+) -> dict[str, str]:
     from cortexwire.decoders import write_overlay
     from cortexwire.pipeline.pipeline import front_end_of
     from cortexwire.training.features import extract_features
@@ -253,10 +264,7 @@ def _calibrate_overlay(
         table = extract_features(session, front_end_of(loaded), start=start, stop=stop, progress=share)
     found = day_overlay(loaded, table, mode=mode)
     write_overlay(out, loaded, found.parameters, found.note)
-    if json:
-        show_json({"overlay": str(out), "hash": f"{found.hash:016x}", "note": found.note})
-    else:
-        show_rows({"overlay": f"{out} ({found.hash:016x})", "made from": found.note}, f"calibrated on {session.name}")
+    return {"overlay": str(out), "hash": f"{found.hash:016x}", "note": found.note}
 
 
 def _write_report(
@@ -316,11 +324,12 @@ def _scores(scores: dict[str, float]) -> dict[str, str]:
     return {f"R2 {name}": f"{score:.4f}" for name, score in scores.items()}
 
 
-def _held_out(bundle: "Bundle", session: "Session", span: tuple[int, int]) -> slice | None:
-    """The decoded bins that training held out, where the whole session is one that it saw."""
-    training = bundle.manifest.training
-    test = training.split.get(session.name, training.split).get("test_bins")
-    if session.name not in training.sessions or span != (0, session.n_samples) or not test:
+def _held_out(bundle: "Bundle", session: "Session", ends: "NDArray[np.int64]") -> "NDArray[np.bool_] | None":
+    """Which of the decoded bins with these ends training held out, where it saw this very session."""
+    from cortexwire.training.recording import held_out_ends
+
+    found = held_out_ends(bundle.manifest.training, session)
+    if found is None or not (chosen := (ends >= found[0]) & (ends <= found[1])).any():
         return None
     note(f"{session.name} is what {bundle.manifest.name} was trained on: trust the score of the held-out part only")
-    return slice(*test)
+    return chosen

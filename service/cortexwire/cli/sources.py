@@ -49,6 +49,16 @@ def open_bundle(path: Path | None) -> "Bundle":
     return load_bundle(bundle_folder(path))
 
 
+def check_folder(option: str, folder: Path) -> None:
+    """See that there is a folder to write into, which is worth knowing before the work is done.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{option}: expected the folder {folder}, got none")
+
+
 def check_stream(bundle: "Bundle", session: "Session") -> None:
     """Make sure that a bundle may decode a session.
 

@@ -19,8 +19,8 @@ def decode_frames(pipeline: Pipeline, frames: Iterable[bytes]) -> Iterator[Outpu
 
 def decoded_against(
     session: Session, outputs: Iterable[Output], columns: tuple[str, str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Decoded velocities and the session's columns at the same instants, `(n_bins, 2)` each.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Decoded velocities and the session's columns at the same instants, `(n_bins, 2)` each, and the bins' ends.
 
     The instant of a bin is its last sample; outputs other than decoded ones are passed over.
     """
@@ -30,5 +30,5 @@ def decoded_against(
             ends.append(output.end_sample)
             decoded.append(output.tensors["velocity"])
     where = [session.column_names.index(name) for name in columns]
-    true = session.columns_at(np.array(ends, np.int64) - 1)[:, where]
-    return np.array(decoded, np.float64).reshape(-1, 2), true
+    stops = np.array(ends, np.int64)
+    return np.array(decoded, np.float64).reshape(-1, 2), session.columns_at(stops - 1)[:, where], stops

@@ -60,5 +60,5 @@ def _score(bundle: Bundle) -> float:
     session = parse_source(RUN)
     pipeline = Pipeline(PipelineSettings(), OnnxDecoder(bundle, "cpu"))
     outputs = decode_frames(pipeline, session_packets(session, 600, 1))
-    came, true = decoded_against(session, outputs, COLUMNS)
+    came, true, _ = decoded_against(session, outputs, COLUMNS)
     return float(r2(true, came).min())

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cortexwire.clients.simulator.settings import SimulatorSettings
-from cortexwire.clients.simulator.simulator import Simulator
+from cortexwire.clients.simulator.simulator import COLUMN_UNITS, Simulator
 from cortexwire.errors import ConfigError, SessionError
 from cortexwire.sessions import TRIAL_DTYPE
 from cortexwire.sessions.session import DEFAULT_COLUMN_MS, Kind
@@ -74,6 +74,11 @@ class SimulatedSession:
     def column_names(self) -> tuple[str, ...]:
         """Names of the kinematic columns."""
         return self.simulator.column_names
+
+    @property
+    def column_units(self) -> tuple[str, ...]:
+        """Their units."""
+        return COLUMN_UNITS
 
     def wideband(self, start: int, stop: int) -> NDArray[np.int16]:
         """Samples `[start, stop)`, `(n, n_channels)`.

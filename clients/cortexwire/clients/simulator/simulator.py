@@ -16,6 +16,7 @@ from cortexwire.types import Rate
 from cortexwire.wire import Descriptor, Electrode
 
 COLUMN_NAMES = ("intended_vx", "intended_vy", "intended_px", "intended_py")
+COLUMN_UNITS = ("cm/s", "cm/s", "cm", "cm")
 
 
 class Simulator:
