@@ -59,7 +59,7 @@ class OutputSocketSettings(_Settings):
         default=1,
         ge=1,
         le=100_000,
-        description="Bins that may wait for one slow subscriber; newer ones are dropped.",
+        description="Bins that may wait for one slow subscriber (64 messages at least); newer ones are dropped.",
     )
 
 
