@@ -51,17 +51,6 @@ RECORDED = 300
 """Samples in a recorded bin of counts: two to a bin."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundles")
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path) -> Bundle:
-    """Three bins of history, for four channels of events with identities."""
-    return event_bundle(folder / "events")
-
-
 def counts_of(outputs: list[Output]) -> list[list[int]]:
     return [output.tensors["counts"].tolist() for output in outputs if output.kind is OutKind.DECODED]
 

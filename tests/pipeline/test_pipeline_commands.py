@@ -44,17 +44,6 @@ from tests.pipeline.streams import (
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundles")
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path) -> Bundle:
-    """Three bins of history, for four channels of events with identities."""
-    return event_bundle(folder / "events")
-
-
-@pytest.fixture(scope="module")
 def wide(folder: Path) -> Bundle:
     """Three bins of history, for nine channels of wideband."""
     return bundle_for(folder, wideband(), "wideband")

@@ -29,11 +29,6 @@ SHORT = Plan(
 """A second of each fault run, for tests."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundles")
-
-
 def rig_of(kind: StreamKind, seed: int) -> FaultyRig:
     if kind == "events":
         return event_rig(seed, 6, sum(SHORT.seconds) + 1)

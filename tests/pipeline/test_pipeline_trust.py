@@ -33,17 +33,6 @@ from tests.pipeline.streams import (
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundles")
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path) -> Bundle:
-    """Three bins of history, for four channels of events with identities."""
-    return event_bundle(folder / "events")
-
-
 def speed(output: Output) -> float:
     return hypot(*velocity(output))
 
@@ -154,6 +143,8 @@ def test_what_comes_before_the_signal_of_an_epoch_is_used_with_it() -> None:
     for k in range(MAX_EARLY + 3):
         intake.accept(decode_packet(PacketEncoder(RATE, N, epoch=100 + k).end(0)))
     assert intake.counters.old_epoch == 3
+    intake.accept(decode_packet(Sender(epoch=3).bins(1)[0]))
+    assert intake.counters.old_epoch == MAX_EARLY + 3
 
 
 def test_a_calibration_begins_again_with_the_stream(folder: Path) -> None:

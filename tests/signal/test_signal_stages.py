@@ -175,7 +175,9 @@ def test_the_stages_in_a_row_are_the_fused_front_end(
         assert [b.counts.tolist() for b in bins] == [b.counts.tolist() for b in wanted]
         assert [b.observed for b in bins] == [b.observed for b in wanted]
         for a, b in zip(bins, wanted, strict=True):
-            np.testing.assert_allclose(a.power, b.power, rtol=1e-6)  # type: ignore[arg-type]
+            assert a.power is not None
+            assert b.power is not None
+            np.testing.assert_allclose(a.power, b.power, rtol=1e-6)
     assert sum(int(b.counts.sum()) for b in bins) > 20
     assert sum(b.artefact for b in bins) > 0
     assert any((b.status & 2).any() for b in bins)
@@ -248,7 +250,8 @@ def test_the_blocks_stage_is_a_plain_count_and_mean_square() -> None:
         assert made.counts.tolist() == FOUND.crossings[inside][seen].sum(axis=0).tolist()
         if made.observed:
             wanted = np.mean(FOUND.filtered[inside][seen].astype(np.float64) ** 2, axis=0)
-            np.testing.assert_allclose(made.power, wanted, rtol=1e-5)  # type: ignore[arg-type]
+            assert made.power is not None
+            np.testing.assert_allclose(made.power, wanted, rtol=1e-5)
 
 
 def test_the_health_stage_is_a_plain_look_at_every_block() -> None:

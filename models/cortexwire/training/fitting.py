@@ -236,7 +236,7 @@ def train_session(
         thresholds_uv=_known_thresholds(newest),
         seed=int(given.get("seed", seed)),
         sessions=tuple(part.name for part in parts),
-        split=_split_spec(parts),
+        split=parts[0].spec if len(parts) == 1 else {part.name: part.spec for part in parts},
         scores={"r2_held_out": scores},
         settings={"columns": list(outputs[0].columns), "lag_ms": lag_ms, **searched},
     )
@@ -349,8 +349,13 @@ def _known_thresholds(table: FeatureTable) -> tuple[float, ...]:
     return () if found is None or not np.isfinite(found).all() else tuple(found.tolist())
 
 
+def units_of(session: Session) -> dict[str, str]:
+    """Units of the columns, of those that state one."""
+    return dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
+
+
 def _in_units(session: Session, outputs: tuple[NamedOutput, ...], unit: str | None) -> tuple[NamedOutput, ...]:
-    units = dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
+    units = units_of(session)
     if unit is not None:
         units.update(dict.fromkeys(outputs[0].columns, unit))
     return in_units(outputs, units)
@@ -360,9 +365,3 @@ def _scores(columns: tuple[str, ...], parts: Sequence[_Read], predicted: Sequenc
     true = np.concatenate([part.targets[part.split.test] for part in parts])
     came = np.concatenate([values[part.split.test] for part, values in zip(parts, predicted, strict=True)])
     return dict(zip(columns, r2(true, came).tolist(), strict=True))
-
-
-def _split_spec(parts: Sequence[_Read]) -> dict[str, Any]:
-    """Which bins were trained on and which held out; by session where there are several."""
-    found = {part.name: part.spec for part in parts}
-    return parts[0].spec if len(parts) == 1 else found

@@ -17,7 +17,7 @@ from cortexwire.sessions.session import Session
 from cortexwire.signal.settings import FrontEndSettings
 from cortexwire.training.data import TrainingData
 from cortexwire.training.features import FeatureTable, extract_features
-from cortexwire.training.fitting import split_of, targets_of, velocity_columns
+from cortexwire.training.fitting import split_of, targets_of, units_of, velocity_columns
 from cortexwire.training.splits import Split
 from cortexwire.types import Features
 
@@ -185,7 +185,7 @@ def held_out_ends(training: TrainingSpec, session: Session) -> tuple[int, int] |
 
 def _unit_of(session: Session, columns: Sequence[str]) -> str:
     """The unit of the columns; empty where the session states none, or they have several."""
-    units = dict(zip(session.column_names, getattr(session, "column_units", ()), strict=False))
+    units = units_of(session)
     found = {units.get(column, "") for column in columns}
     return found.pop() if len(found) == 1 else ""
 

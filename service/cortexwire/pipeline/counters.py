@@ -26,7 +26,7 @@ class Counters:
         reordered: Packets that came after one with a higher sequence number.
         reordered_unused: Those of them that came too late to be used: their samples had been declared
             missing.
-        old_epoch: Packets of an epoch that had already ended.
+        old_epoch: Packets of an epoch that had already ended, or that never began.
         mismatched: Signal packets that do not fit the stream; they count as not received.
         malformed: Frames that are no packet, by reason; they count as not received.
         restarts: New epochs after the first.

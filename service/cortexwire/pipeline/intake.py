@@ -151,7 +151,9 @@ class Intake:
         if signal and (fault := self._expectation.check_given(packet)) is not None:
             self._refuse(fault)
             return False
-        early, self._early = [again for again in self._early if again.epoch == packet.epoch], []
+        early = [again for again in self._early if again.epoch == packet.epoch]
+        self.counters.old_epoch += len(self._early) - len(early)
+        self._early = []
         items.extend(self.flush())
         self._expectation.begin()
         if self._epoch is not None:
