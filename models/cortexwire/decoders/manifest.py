@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
+from cortexwire.decoders.hop import HOPS, timing_faults
 from cortexwire.errors import BundleError
 
 FORMAT: Final = 1
@@ -252,6 +253,8 @@ def _input_faults(manifest: Manifest) -> Iterator[str]:
         yield f"{spec.name}: expected float32 of shape {shape}, got {spec.dtype} of shape {spec.shape}"
     if spec.timing is None:
         yield f"{spec.name}: expected a timing, got none"
+    elif spec.timing.stream == HOPS:
+        yield from timing_faults(manifest.family, manifest.stream, spec.timing)
     for parameter in manifest.inputs_of("parameter"):
         if parameter.dtype != "float32":
             yield f"{parameter.name}: expected a float32 parameter, got {parameter.dtype}"

@@ -16,6 +16,7 @@ from cortexwire.decoders.bundle import Bundle
 from cortexwire.decoders.contract import State
 from cortexwire.decoders.fingerprint import fingerprint
 from cortexwire.decoders.graph import Parameters
+from cortexwire.decoders.hop import HOPS
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.decoders.runtime_session import Provider, open_session
 from cortexwire.decoders.tensor import Tensor
@@ -190,5 +191,5 @@ def _check_servable(bundle: Bundle) -> None:
     if other:
         raise BundleError(f"{bundle.path}: expected features as the only signal input, got also {other}")
     timing = bundle.manifest.features.timing
-    if timing is None or (timing.window, timing.hop, timing.lookahead) != (1, 1, 0):
+    if timing is None or timing.lookahead or (timing.stream != HOPS and (timing.window, timing.hop) != (1, 1)):
         raise BundleError(f"{bundle.path}: expected features of one bin at a time without lookahead, got {timing}")

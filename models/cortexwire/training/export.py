@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle, assemble, verify, write_bundle
+from cortexwire.decoders.hop import HOPS, Hop
 from cortexwire.decoders.manifest import FeatureKind, InputSpec, Manifest, StreamSpec, Timing, TrainingSpec
 from cortexwire.decoders.onnx_decoder import OnnxDecoder
 from cortexwire.errors import BundleError
@@ -41,6 +42,7 @@ def export_bundle(
     recorded: Features,
     training: TrainingSpec | None = None,
     outputs: Sequence[NamedOutput] = (),
+    hop: Hop = Hop(),
     replace: bool = False,
 ) -> Bundle:
     """Write a bundle after comparing its graph with the reference, step by step in ONNX Runtime.
@@ -57,13 +59,14 @@ def export_bundle(
         recorded: float32 `(n_bins, n_features)`, real features; the first 10,000 are compared.
         training: Where it came from; the fit's summary is put into its `settings`.
         outputs: What the columns that were fitted are; one nameless velocity if there are none.
+        hop: How often it speaks.
         replace: Whether an existing bundle may be replaced.
 
     Raises:
         BundleError: Graph and reference differ by more than `TOLERANCE`, the parts do not fit each other, or
             the folder is taken.
     """
-    features = features_input(stream, content)
+    features = features_input(stream, content, hop)
     step = labelled(fitted.graph(features, unit), outputs)
     given = training or TrainingSpec()
     manifest = Manifest(
@@ -83,10 +86,12 @@ def export_bundle(
     return write_bundle(path, step.model, proven, model_card(proven), replace=replace)
 
 
-def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...]) -> InputSpec:
-    """Describe the feature vector of a stream: one row a bin, `n_channels` for each kind of feature."""
-    rate = 1000 / Fraction(str(stream.bin_ms))
+def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...], hop: Hop = Hop()) -> InputSpec:
+    """Describe the feature vector of a stream: one row a bin or a hop, `n_channels` for each kind of feature."""
+    rate = 1000 * hop.parts / Fraction(str(stream.bin_ms))
     timing = Timing(stream="bins", rate_num=rate.numerator, rate_den=rate.denominator)
+    if hop.parts > 1:
+        timing = msgspec.structs.replace(timing, stream=HOPS, window=hop.parts, hop=hop.states)
     shape = (stream.n_channels * len(content),)
     return InputSpec(name="features", role="features", shape=shape, timing=timing, content=content)
 

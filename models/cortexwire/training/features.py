@@ -11,6 +11,7 @@ from cortexwire.decoders.manifest import Electrode, StreamSpec
 from cortexwire.errors import SessionError
 from cortexwire.pipeline.bin_stage import BinStage, Closed
 from cortexwire.pipeline.decode_stage import ENOUGH
+from cortexwire.pipeline.hop_stage import HopStage
 from cortexwire.sessions.packets import session_packets
 from cortexwire.sessions.session import Session
 from cortexwire.signal.design import design_filter
@@ -37,6 +38,7 @@ class FeatureTable:
         status: Status bits, `(n_bins, n_channels)`.
         thresholds_uv: Thresholds that were in force at the end, or None.
         notes: What the stage had to say.
+        rows: Rows for each bin's length: 1 for bins that follow each other, more for bins that overlap.
     """
 
     stream: StreamSpec
@@ -49,6 +51,12 @@ class FeatureTable:
     status: NDArray[np.uint8]
     thresholds_uv: NDArray[np.float64] | None
     notes: tuple[str, ...]
+    rows: int = 1
+
+    @property
+    def row_ms(self) -> float:
+        """Time from one row to the next."""
+        return self.stream.bin_ms / self.rows
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -116,6 +124,7 @@ def extract_features(
     thresholds_uv: tuple[float, ...] | None = None,
     start: int = 0,
     stop: int | None = None,
+    rows: int = 1,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> FeatureTable:
     """Send a session through the signal chain and collect its bins.
@@ -126,6 +135,7 @@ def extract_features(
         thresholds_uv: Thresholds to use rather than the chain's own rule.
         start: First sample.
         stop: One past the last sample; the end when None.
+        rows: Hops in a bin, each of which makes a row.
         progress: Told the share that is done.
 
     Raises:
@@ -135,6 +145,8 @@ def extract_features(
     front_end = designed(front_end, session)
     stream = stream_of(session, front_end.bin_ms)
     stage = BinStage(stream, front_end, thresholds_uv=thresholds_uv)
+    if rows > 1:
+        stage = HopStage(stream, front_end, rows, thresholds_uv=thresholds_uv)
     stop = session.n_samples if stop is None else stop
     frames = session_packets(session, packet_size(session), EPOCH, start, stop)
     bins = [event.bin for event in _closed(stage, frames, start, stop, progress) if event.calibrated]
@@ -157,6 +169,7 @@ def extract_features(
         status=np.stack([closed.status for closed in bins]),
         thresholds_uv=stage.thresholds_uv,
         notes=tuple(stage.notes),
+        rows=rows,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle, check_free
+from cortexwire.decoders.hop import Hop, plan_hop
 from cortexwire.decoders.manifest import TrainingSpec, stream_mismatches
 from cortexwire.errors import ConfigError
 from cortexwire.sessions.session import Session
@@ -23,7 +24,7 @@ from cortexwire.training.contract import Family, Fitted
 from cortexwire.training.data import TrainingData, joined
 from cortexwire.training.export import export_bundle
 from cortexwire.training.families import family
-from cortexwire.training.features import FeatureTable, extract_features
+from cortexwire.training.features import FeatureTable, extract_features, stream_of
 from cortexwire.training.metrics import r2
 from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
 from cortexwire.training.quantise import FAMILIES, quantised
@@ -156,6 +157,8 @@ def train_session(
     seed: int = 0,
     search: int = 0,
     int8: bool = False,
+    hop_ms: float | None = None,
+    interleaved: bool | None = None,
     replace: bool = False,
     table: FeatureTable | None = None,
     progress: Callable[[float], Any] = lambda _: None,
@@ -183,6 +186,9 @@ def train_session(
         seed: For families that draw, and for the search.
         search: How many settings to try; what was tried before beside the bundle counts.
         int8: Keep the weights of recurrent layers as int8.
+        hop_ms: Time from one output to the next; the bin when None.
+        interleaved: Whether an output comes every hop by states that take turns, rather than by one that is trained at
+            the hop; where None, only where the family cannot be.
         replace: Replace an existing bundle.
         table: Features that were extracted before, of a single session.
         progress: Told the share of the sessions that was read.
@@ -211,8 +217,13 @@ def train_session(
         raise ConfigError(f"int8: expected a network with recurrent layers ({', '.join(FAMILIES)}), got {decoder}")
     outputs = plan(velocity_columns(sessions[0], columns), velocity)
     chosen = tuple(column for output in outputs for column in output.columns)
+    chain = front_end or FrontEndSettings()
+    stream = table.stream if table else stream_of(sessions[0], chain.bin_ms)
+    hop = plan_hop(decoder, stream, hop_ms, interleaved)
+    if table is not None and table.rows != hop.rows:
+        raise ConfigError(f"table: expected {hop.rows} row(s) for each bin's length, got {table.rows}")
     stage("reading")
-    tables = (table,) if table else _tables(sessions, front_end or FrontEndSettings(), progress)
+    tables = (table,) if table else _tables(sessions, chain, hop, progress)
     data, parts = _read(sessions, tables, chosen, goals, lag_ms, held_out, closed_loop)
     outputs = _in_units(sessions[0], outputs, unit)
     searched: dict[str, Any] = {}
@@ -252,6 +263,7 @@ def train_session(
         recorded=data.features,
         training=training,
         outputs=outputs,
+        hop=hop,
         replace=replace,
     )
     kept_parts = tuple(
@@ -279,7 +291,7 @@ def _with_seed(fam: Family[Any], settings: Mapping[str, Any], seed: int) -> dict
 
 
 def _tables(
-    sessions: Sequence[Session], front_end: FrontEndSettings, progress: Callable[[float], Any]
+    sessions: Sequence[Session], front_end: FrontEndSettings, hop: Hop, progress: Callable[[float], Any]
 ) -> tuple[FeatureTable, ...]:
     """Send sessions through the signal chain.
 
@@ -292,7 +304,7 @@ def _tables(
         def within(share: float, k: int = k) -> None:
             progress((k + share) / len(sessions))
 
-        tables.append(extract_features(session, front_end, progress=within))
+        tables.append(extract_features(session, front_end, rows=hop.rows, progress=within))
         different = stream_mismatches(tables[0].stream, tables[k].stream)
         if different:
             raise ConfigError(f"{session.name} does not go with {sessions[0].name}: " + "; ".join(different))

@@ -33,7 +33,7 @@ class Recording:
         name: What the session is called.
         columns: Names of the targets.
         unit: Their unit.
-        bin_ms: Length of a bin.
+        bin_ms: Time from one bin to the next; less than their length where they overlap.
         content: What a feature vector holds, in order.
         features: float32 `(n_bins, n_features)`.
         targets: `(n_bins, n_columns)`, NaN where unknown.
@@ -145,7 +145,7 @@ def read_recording(
         name=session.name,
         columns=chosen,
         unit=_unit_of(session, chosen) if unit is None else unit,
-        bin_ms=table.stream.bin_ms,
+        bin_ms=table.row_ms,
         content=table.front_end.features,
         features=_features(table, split.train),
         targets=targets_of(session, table, chosen, lag_ms),

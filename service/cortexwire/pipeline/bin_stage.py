@@ -98,7 +98,7 @@ class BinStage:
         self.stream = stream
         self.front_end = front_end
         self.rate = Rate(stream.rate_num, stream.rate_den)
-        self.clock = BinClock(self.rate, front_end.bin_ms)
+        self.clock = self.hops = BinClock(self.rate, front_end.bin_ms)
         self.counters = counters or Counters()
         self.intake = Intake(intake, self.counters)
         self.notes: list[str] = []
@@ -133,6 +133,11 @@ class BinStage:
     def next_bin(self) -> int:
         """The first bin that is not closed; -1 before a stream has begun."""
         return self._source.index if self._begun else -1
+
+    @property
+    def next_edge(self) -> int:
+        """The first bin after the edge at which thresholds and masks change next."""
+        return self.next_bin + 1
 
     @property
     def calibrating(self) -> bool:

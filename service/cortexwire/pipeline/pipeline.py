@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from cortexwire.decoders.bundle import Bundle
 from cortexwire.decoders.contract import Decoder
+from cortexwire.decoders.hop import hop_of
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.errors import BundleError, ConfigError
 from cortexwire.pipeline import commands
@@ -22,7 +23,9 @@ from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.deadlines import Deadlines
 from cortexwire.pipeline.decode_stage import DecodeStage, validity_of
+from cortexwire.pipeline.hop_stage import HopStage, HopWatch
 from cortexwire.pipeline.identity import Identity
+from cortexwire.pipeline.interleaved import InterleavedStage
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.pipeline.safety import SafeOutput
 from cortexwire.pipeline.settings import PipelineSettings
@@ -117,16 +120,21 @@ class Pipeline:
             raise BundleError(f"{bundle.path}: a stream of {stream.kind} has counts only, got {chain.features}")
         _check_outputs(bundle)
         self.counters = Counters()
-        self.bins = BinStage(stream, chain, settings.intake, thresholds_uv, self.counters)
+        hop = hop_of(manifest)
+        around = settings.intake, thresholds_uv, self.counters
+        self.bins = HopStage(stream, chain, hop.parts, *around) if hop.parts > 1 else BinStage(stream, chain, *around)
         self.identity = Identity(settings.identity, stream.electrodes, manifest.training.channel_rates_hz)
         self._rate = Rate(stream.rate_num, stream.rate_den)
-        self._decode = DecodeStage(decoder, OutputStage(settings.output, stream.bin_ms / 1000))
+        output = OutputStage(settings.output, hop.ms(stream.bin_ms) / 1000)
+        self._decode: DecodeStage | InterleavedStage
+        self._decode = InterleavedStage(decoder, output, hop.parts) if hop.interleaved else DecodeStage(decoder, output)
         self._decoder = decoder
         self._bundle_hash = bundle.hash
         self._executor = EXECUTORS[decoder.executor]
-        self._deadlines = Deadlines(settings.deadline, self.bins.clock, self._rate, settings.intake.reset_after_ms)
+        self._deadlines = Deadlines(settings.deadline, self.bins.hops, self._rate, settings.intake.reset_after_ms)
         self._safe = SafeOutput(settings.safety, self._rate)
-        self._watch = ChannelWatch(stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s)
+        watched = stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s
+        self._watch = HopWatch(*watched, hop.parts) if hop.parts > 1 else ChannelWatch(*watched)
         self._armed = armed
         self._now = now_ns
         self._load_overlay = load_overlay
@@ -137,7 +145,7 @@ class Pipeline:
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
-        least_ms = stream.bin_ms + (settings.deadline.deadline_ms or 0.0)
+        least_ms = hop.ms(stream.bin_ms) + (settings.deadline.deadline_ms or 0.0)
         if settings.safety.valid_for_ms < least_ms:
             self._notes.append(
                 f"commands expire before the next one comes: expected safety.valid_for_ms of at least {least_ms:g} "
@@ -212,7 +220,7 @@ class Pipeline:
         outputs = self._handle(self.bins.flush())
         due = self._deadlines.bins_due(now_ns, self.bins.next_bin)
         for index in due:
-            end = self.bins.clock.start(index + 1)
+            end = self.bins.hops.start(index + 1)
             last = index == due[-1]
             outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None, command=last))
         return outputs
@@ -263,13 +271,13 @@ class Pipeline:
                 self._decode.output.set_offset(offset)
             case commands.SetThresholds(thresholds_uv=thresholds):
                 self.bins.set_thresholds(thresholds)
-                return here + 1
+                return self.bins.next_edge
             case commands.Recalibrate(seconds=seconds):
                 self.bins.recalibrate(seconds)
-                return here + 1
+                return self.bins.next_edge
             case commands.Mask(channels=channels, masked=masked):
                 self.bins.mask(channels, masked)
-                return here + 1
+                return self.bins.next_edge
             case commands.ApplyOverlay():
                 if self._load_overlay is None:
                     raise ConfigError("overlay: expected a pipeline that can load overlays")
@@ -325,7 +333,7 @@ class Pipeline:
         # Its message may be the command of a bin that gets no other, and no tick makes one after it.
         index = self._deadlines.hand_over(max(self.bins.next_bin, 0))
         self._deadlines.reset(index + 1)
-        end = self.bins.clock.start(index + 1)
+        end = self.bins.hops.start(index + 1)
         return self._safe_output(index, end, OutFlag.ENDED, Validity.STALE, None)
 
     def _bin(self, closed: Bin, calibrated: bool, outputs: list[Output]) -> None:
