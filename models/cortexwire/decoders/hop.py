@@ -55,11 +55,15 @@ class Hop(NamedTuple):
         return bin_ms / self.parts
 
 
+EVERY_BIN: Final = Hop()
+"""An output once a bin."""
+
+
 def hop_of(manifest: "Manifest") -> Hop:
     """How often a bundle's outputs come."""
     timing = manifest.features.timing
     if timing is None or timing.stream != HOPS:
-        return Hop()
+        return EVERY_BIN
     return Hop(timing.window, timing.hop > 1)
 
 
@@ -79,8 +83,10 @@ def plan_hop(family: str, stream: "StreamSpec", hop_ms: float | None, interleave
     hop = bins if hop_ms is None else Fraction(str(hop_ms))
     if hop == bins:
         if interleaved is not None:
-            raise ConfigError(f"hop: expected one shorter than the {stream.bin_ms:g} ms bin to step in turn, got {hop}")
-        return Hop()
+            raise ConfigError(
+                f"hop: expected one shorter than the bin ({stream.bin_ms:g} ms) for states to take turns or not"
+            )
+        return EVERY_BIN
     if interleaved is None:
         interleaved = family not in RECURRENT
     problems = list(_faults(family, stream, hop, interleaved))

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cortexwire.decoders.hop import hop_of
 from cortexwire.decoders.manifest import InputSpec, Manifest, OutputSpec
 
 _CARD: Final = """\
 # {name}
 
-A `{family}` decoder: {content} of {channels} channels in bins of {bin_ms:g} ms to {outputs}.
+A `{family}` decoder: {content} of {channels} channels in bins of {bin_ms:g} ms to {outputs}{hop}.
 
 ## Stream
 
@@ -49,6 +50,7 @@ def model_card(manifest: Manifest) -> str:
         content=" and ".join(manifest.features.content).replace("_", " "),
         channels=manifest.stream.n_channels,
         bin_ms=manifest.stream.bin_ms,
+        hop=_hop(manifest),
         outputs=" and ".join(_output(spec) for spec in manifest.outputs if spec.role != "state"),
         stream=_table(_stream_rows(manifest)),
         tensors=_tensors(manifest),
@@ -56,6 +58,15 @@ def model_card(manifest: Manifest) -> str:
         scores=_table(manifest.training.scores or {"none": "this bundle was not scored"}),
         parity=_table(manifest.parity or {"none": "not measured"}),
     )
+
+
+def _hop(manifest: Manifest) -> str:
+    """What is to be said of outputs that come more often than bins."""
+    hop = hop_of(manifest)
+    if hop.parts == 1:
+        return ""
+    how = f"{hop.states} states take turns" if hop.interleaved else "the state is stepped as often"
+    return f", every {hop.ms(manifest.stream.bin_ms):g} ms ({how})"
 
 
 def _output(spec: OutputSpec) -> str:

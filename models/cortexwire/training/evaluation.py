@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
+from cortexwire.decoders.hop import hop_of
 from cortexwire.decoders.onnx_decoder import OnnxDecoder
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.errors import ConfigError, CortexwireError
@@ -147,6 +148,8 @@ def evaluate(
     Where the bundle was fitted to this very session, the final part is what its training held out. Else the decoder
     knows nothing of it: `whole` scores all of it, while the baselines are made from the part before the final one.
 
+    Of states that take turns, the one is scored whose bins end where bins end without hops; all are the same decoder.
+
     Args:
         session: The recording.
         bundle: The decoder.
@@ -168,6 +171,7 @@ def evaluate(
         session,
         front_end_of(bundle),
         thresholds_uv=thresholds_uv,
+        rows=hop_of(bundle.manifest).rows,
         progress=lambda share: progress(0.3 * share, "reading"),
     )
     source = read_recording(

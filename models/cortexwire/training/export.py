@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle, assemble, verify, write_bundle
-from cortexwire.decoders.hop import HOPS, Hop
+from cortexwire.decoders.hop import EVERY_BIN, HOPS, Hop
 from cortexwire.decoders.manifest import FeatureKind, InputSpec, Manifest, StreamSpec, Timing, TrainingSpec
 from cortexwire.decoders.onnx_decoder import OnnxDecoder
 from cortexwire.errors import BundleError
@@ -42,7 +42,7 @@ def export_bundle(
     recorded: Features,
     training: TrainingSpec | None = None,
     outputs: Sequence[NamedOutput] = (),
-    hop: Hop = Hop(),
+    hop: Hop = EVERY_BIN,
     replace: bool = False,
 ) -> Bundle:
     """Write a bundle after comparing its graph with the reference, step by step in ONNX Runtime.
@@ -86,7 +86,7 @@ def export_bundle(
     return write_bundle(path, step.model, proven, model_card(proven), replace=replace)
 
 
-def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...], hop: Hop = Hop()) -> InputSpec:
+def features_input(stream: StreamSpec, content: tuple[FeatureKind, ...], hop: Hop = EVERY_BIN) -> InputSpec:
     """Describe the feature vector of a stream: one row a bin or a hop, `n_channels` for each kind of feature."""
     rate = 1000 * hop.parts / Fraction(str(stream.bin_ms))
     timing = Timing(stream="bins", rate_num=rate.numerator, rate_den=rate.denominator)

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
             "cortexwire train recording.toml --out my-bundle",
             "cortexwire train docs/sessions/contdata95.toml --columns vx,vy --history 20 --out contdata95-bundle",
             "cortexwire train monday.toml tuesday.toml --decoder gru --search 50 --int8 --out gru-bundle",
+            "cortexwire train docs/sessions/contdata95.toml --decoder esn --hop-ms 5 --out fine-bundle",
             "cortexwire train wrist.toml --columns fx,fy,emg_FCRr --velocity fx,fy --out force-bundle",
             "cortexwire train sim:channels=96,seconds=300,seed=1 --reference mean --unit cm/s --out sim-bundle",
         ),
@@ -62,6 +63,21 @@ def train(
     ] = False,
     history: Annotated[int | None, typer.Option(min=1, help="Bins that the decoder sees.", show_default="20")] = None,
     bin_ms: Annotated[float, typer.Option(help="Width of a bin in milliseconds.")] = 20.0,
+    hop_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS", help="Time from one output to the next; it divides the bin.", show_default="the bin"
+        ),
+    ] = None,
+    interleaved: Annotated[
+        bool | None,
+        typer.Option(
+            "--interleaved/--per-hop",
+            help="With a shorter hop: states that take turns, each stepped once a bin, or one state that is trained "
+            "and stepped every hop.",
+            show_default="--per-hop for recurrent families",
+        ),
+    ] = None,
     features: Annotated[str, typer.Option(help="counts, band_power, or both with a comma between.")] = "counts",
     reference: Annotated[
         Literal["none", "mean", "median"], typer.Option(help="What is taken away from every channel.")
@@ -110,7 +126,8 @@ def train(
         others = {
             "--decoder": decoder != "wiener", "--columns": columns, "--velocity": velocity, "--search": search,
             "--int8": int8, "--goals": goals, "--closed-loop": closed_loop, "--lag-ms": lag_ms, "--unit": unit,
-            "--keep-thresholds": keep_thresholds, "--seed": seed,
+            "--keep-thresholds": keep_thresholds, "--seed": seed, "--hop-ms": hop_ms,
+            "--interleaved": interleaved is not None,
         }  # fmt: skip
         if len(opened) > 1 or any(others.values()):
             came = [option for option, value in others.items() if value] or ["several sessions"]
@@ -136,6 +153,8 @@ def train(
             seed=seed,
             search=search,
             int8=int8,
+            hop_ms=hop_ms,
+            interleaved=interleaved,
             replace=replace,
             progress=watched.read,
             stage=watched.stage,

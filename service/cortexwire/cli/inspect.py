@@ -101,6 +101,7 @@ def _show_bundle(bundle: "Bundle") -> None:
             "hash": f"{bundle.hash:016x}",
             "stream": f"{stream.kind}, {stream.n_channels} channels {named}, {stream.rate_num / stream.rate_den:g} Hz",
             "bins": f"{stream.bin_ms:g} ms of {' and '.join(manifest.features.content)}",
+            "output": _cadence(bundle),
             **{spec.role: _described(spec) for spec in manifest.outputs if spec.role != "state"},
             "memory": f"{manifest.memory_bins} bins, of which {manifest.warm_up_bins} to warm up",
             "trained on": ", ".join(training.sessions) or "nothing",
@@ -113,6 +114,17 @@ def _show_bundle(bundle: "Bundle") -> None:
     specs: list[InputSpec | OutputSpec] = [*manifest.inputs, *manifest.outputs]
     rows = [(spec.name, spec.role, spec.dtype, "x".join(map(str, spec.shape))) for spec in specs]
     show_table(("tensor", "role", "dtype", "shape"), rows)
+
+
+def _cadence(bundle: "Bundle") -> str:
+    """How often it speaks."""
+    from cortexwire.decoders.hop import hop_of
+
+    hop, bin_ms = hop_of(bundle.manifest), bundle.manifest.stream.bin_ms
+    if hop.parts == 1:
+        return f"every {bin_ms:g} ms"
+    how = f"{hop.states} states in turn, each stepped once a bin" if hop.interleaved else "one state stepped every hop"
+    return f"every {hop.ms(bin_ms):g} ms by {how}"
 
 
 def _described(spec: "OutputSpec") -> str:

@@ -165,10 +165,8 @@ class SlidingBins:
         part = (hop + 1) % self._parts
         self._now.append(held)
         first = hop + 1 - self._parts
-        if self._total is None:
-            rest = self._missing(first, hop - part)
-        else:
-            rest = self._total.without(self._before[part - 1])
+        total = self._total
+        rest = self._missing(first, hop - part) if total is None else total.without(self._before[part - 1])
         joined = rest.joined(held)
         start, end = self._hops.start(first), self._hops.start(hop + 1)
         status = source.status_over(joined.blocks) | self._status
