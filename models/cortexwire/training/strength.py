@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
+from cortexwire.decoders.hop import hop_of
 from cortexwire.decoders.onnx_decoder import OnnxDecoder
 from cortexwire.training.lanes import Lanes, State
 from cortexwire.training.metrics import normalised_latency, weighted_r2
@@ -102,5 +103,5 @@ def timing(bundle: Bundle, features: Features) -> Timing:
     return Timing(
         median_ms=round(median, 5),
         p99_ms=round(late, 5),
-        normalised=normalised_latency(median / 1000, bundle.manifest.stream.bin_ms),
+        normalised=normalised_latency(median / 1000, hop_of(bundle.manifest).ms(bundle.manifest.stream.bin_ms)),
     )
