@@ -34,6 +34,7 @@ class FakePipeline:
 
     n_channels = 2
     rate = Rate(30000)
+    outputs_per_bin = 1
 
     def __init__(self) -> None:
         self.counters = Counters()

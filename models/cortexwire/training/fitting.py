@@ -25,6 +25,7 @@ from cortexwire.training.data import TrainingData, joined
 from cortexwire.training.export import export_bundle
 from cortexwire.training.families import family
 from cortexwire.training.features import FeatureTable, extract_features, stream_of
+from cortexwire.training.hops import check_hops
 from cortexwire.training.metrics import r2
 from cortexwire.training.outputs import VECTOR, NamedOutput, in_units, plan
 from cortexwire.training.quantise import FAMILIES, quantised
@@ -220,6 +221,8 @@ def train_session(
     chain = front_end or FrontEndSettings()
     stream = table.stream if table else stream_of(sessions[0], chain.bin_ms)
     hop = plan_hop(decoder, stream, hop_ms, interleaved)
+    for one in sessions:
+        check_hops(one, stream.bin_ms, hop)
     if table is not None and table.rows != hop.rows:
         raise ConfigError(f"table: expected {hop.rows} row(s) for each bin's length, got {table.rows}")
     stage("reading")

@@ -110,6 +110,7 @@ class Pipeline:
         bundle = decoder.bundle
         manifest = bundle.manifest
         stream = manifest.stream
+        hop = hop_of(manifest)
         chain = front_end_of(bundle, front_end)
         if chain.bin_ms != stream.bin_ms or chain.features != manifest.features.content:
             raise BundleError(
@@ -119,8 +120,8 @@ class Pipeline:
         if stream.kind != "wideband" and chain.features != ("counts",):
             raise BundleError(f"{bundle.path}: a stream of {stream.kind} has counts only, got {chain.features}")
         _check_outputs(bundle)
+        self.outputs_per_bin = hop.parts
         self.counters = Counters()
-        hop = hop_of(manifest)
         around = settings.intake, thresholds_uv, self.counters
         self.bins = HopStage(stream, chain, hop.parts, *around) if hop.parts > 1 else BinStage(stream, chain, *around)
         self.identity = Identity(settings.identity, stream.electrodes, manifest.training.channel_rates_hz)

@@ -134,7 +134,8 @@ class Engine:
             control = opening.open(lambda: self._control(prepare))
             if pipeline is not None:
                 telemetry = opening.attempt(lambda: self._telemetry(pipeline))
-        publisher = opening.open(lambda: Publisher(config.output, context))
+        outputs_per_bin = 1 if pipeline is None else pipeline.outputs_per_bin
+        publisher = opening.open(lambda: Publisher(config.output, context, outputs_per_bin))
         # Compiled before the first packet can come, so that none waits; but not in vain.
         if pipeline is not None and not opening.found:
             pipeline.warm_up()

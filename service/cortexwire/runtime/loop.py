@@ -64,6 +64,10 @@ class PipelineLike(Protocol):
     counters: Counters
 
     @property
+    def outputs_per_bin(self) -> int:
+        """Outputs that come in the time of a bin."""
+
+    @property
     def armed(self) -> bool:
         """Whether outputs may be commands now."""
 

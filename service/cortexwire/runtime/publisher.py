@@ -29,17 +29,20 @@ class Publisher:
     Args:
         settings: Endpoint, bind or connect, depth of the queues.
         context: ZeroMQ context whose I/O thread serves the socket.
+        outputs_per_bin: Outputs that come in the time of a bin, so that a queue holds as much time however many.
 
     Raises:
         ConfigError: The endpoint cannot be bound or connected to.
     """
 
-    def __init__(self, settings: OutputSocketSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, settings: OutputSocketSettings, context: zmq.Context[zmq.Socket[bytes]], outputs_per_bin: int = 1
+    ) -> None:
         self.sent = 0
         self.sent_bytes = 0
         self._socket = context.socket(zmq.PUB)
         self._socket.set(zmq.LINGER, 0)
-        self._socket.set(zmq.SNDHWM, max(BURST, settings.high_water_bins * MESSAGES_PER_BIN))
+        self._socket.set(zmq.SNDHWM, max(BURST, settings.high_water_bins * MESSAGES_PER_BIN) * outputs_per_bin)
         self._socket.set(zmq.SNDBUF, _SEND_BUFFER_BYTES * settings.high_water_bins)
         try:
             if settings.bind:
