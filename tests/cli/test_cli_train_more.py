@@ -10,6 +10,7 @@ from rich.progress import Progress, TextColumn
 
 from cortexwire.cli.training import Bars, Silent, watching
 from cortexwire.decoders import load_bundle
+from cortexwire.decoders.hop import Hop, hop_of
 from cortexwire.training.progress import Epoch, listening, tell
 from cortexwire.training.search import Tried
 from tests.cli.running import Command
@@ -95,3 +96,17 @@ def test_classes_are_trained_alone(command: Command, tmp_path: Path) -> None:
     assert "--classes: expected one session and none of --decoder" in ran.err
     assert "got --decoder" in ran.err
     assert "got --lag-ms" in command(*asked, "--lag-ms", "20").err
+
+
+def test_finer_output_is_trained_shown_and_decoded(command: Command, tmp_path: Path) -> None:
+    esn = ("--decoder", "esn", "--decoder-set", "units=40", "--decoder-set", "leaks=[0.3]")
+    chain = CHAIN[:4]
+    ran = command("train", SOURCES[0], *chain, *esn, "--hop-ms", "5", "--out", tmp_path / "b", "--json")
+    assert ran.code == 0, ran.err
+    assert hop_of(load_bundle(tmp_path / "b").manifest) == Hop(4, False)
+    assert "every 5 ms by one state stepped every hop" in " ".join(command("inspect", tmp_path / "b").out.split())
+    decoded = command("decode", SOURCES[0], "--bundle", tmp_path / "b", "--json")
+    assert decoded.code == 0, decoded.err
+    refused = command("train", SOURCES[0], *chain, "--hop-ms", "5", "--per-hop", "--out", tmp_path / "c")
+    assert refused.code == 2
+    assert "a wiener decoder counts time in bins" in refused.err
