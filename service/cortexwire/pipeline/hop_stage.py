@@ -129,13 +129,14 @@ class HopStage(BinStage):
 
     def _closed(self, bins: list[Bin], events: list[Event]) -> None:
         """As without hops; then number the bin by its last hop."""
-        first = len(events)
-        super()._closed(bins, events)
-        for event in events[first:]:
+        closed: list[Event] = []
+        super()._closed(bins, closed)
+        for event in closed:
             if isinstance(event, Closed):
                 self._sliding.turn(self._source.closed, event.bin.status)
                 self._was_calibrated = event.calibrated
                 event.bin.index = (event.bin.index + 1) * self._parts - 1
+            events.append(event)
 
     def _across(self, packet: Packet) -> str | None:
         """Refuse counts that belong to two hops: nobody can tell how many to which."""
