@@ -75,3 +75,6 @@ class Decoder(Protocol):
 
     def warm_up(self, runs: int = 1) -> None:
         """Run throw-away steps that change nothing."""
+
+    def settle(self) -> None:
+        """Do what was put off until the outputs are out; it happens by itself where nobody asks for it."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from cortexwire.native.addresses import array_at
 from cortexwire.signal.memory import (
     ARTEFACT,
     ARTEFACT_CHANNELS,
@@ -31,7 +32,6 @@ from cortexwire.signal.memory import (
     SEEN_FROM,
     SETTLED_AT,
     SETTLING_BLOCKS,
-    array_at,
 )
 from cortexwire.signal.strip import (
     FOREVER,

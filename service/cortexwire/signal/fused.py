@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from cortexwire.native.addresses import array_at
 from cortexwire.signal.blocks import STRIP_BYTES, close_block, excuse_groups, forget_block
 from cortexwire.signal.memory import (
     BIN_END,
@@ -24,7 +25,6 @@ from cortexwire.signal.memory import (
     RESTART,
     SETTLED_AT,
     SETTLING_BLOCKS,
-    array_at,
 )
 from cortexwire.signal.referencing import NONE, reference_offsets
 from cortexwire.signal.strip import EVENT, STRIPS_AHEAD, begin_strip, run_strip

@@ -5,14 +5,10 @@ references to every array that it takes out of an object, and that would cost mo
 `WidebandBins` owns the arrays and keeps them alive.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import njit, types
 from numba.experimental import structref
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 MAX_BLOCK = 64
 """Most samples in one block; 1 ms at 50 kHz has 50."""
@@ -83,27 +79,3 @@ structref.define_proxy(Memory, _MemoryType, list(MEMORY_FIELDS))
 def make_memory(*fields: Any) -> Memory:
     """Make a `Memory`; unlike its constructor this is cached."""
     return Memory(*fields)  # type: ignore[no-untyped-call]  # structref has no types
-
-
-def _array_at(typingctx: Any, address: Any, length: Any, like: Any) -> Any:
-    """The array of that length, and of the scalar `like`'s type, at an address; nobody owns it."""
-    kind = types.Array(like, 1, "C")
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
-        element = context.get_data_type(like)
-        item_bytes = context.get_constant(types.intp, context.get_abi_sizeof(element))
-        array = context.make_array(kind)(context, builder)
-        populate_array(
-            array,
-            data=builder.inttoptr(args[0], element.as_pointer()),
-            shape=[args[1]],
-            strides=[item_bytes],
-            itemsize=item_bytes,
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return kind(address, types.intp, like), codegen
-
-
-array_at: Any = intrinsic(_array_at)
