@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
-from cortexwire.decoders.contract import Decoder
+from cortexwire.decoders.contract import CountingDecoder, Decoder
 from cortexwire.decoders.manifest import FeatureKind
 from cortexwire.errors import BundleError
+from cortexwire.pipeline.bin_stage import BinStage
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.signal.binning import Bin
 from cortexwire.types import Features, Velocity
@@ -67,7 +68,7 @@ def decoder_features(closed: Bin, content: tuple[FeatureKind, ...], mean: Featur
             assert closed.power is not None
             parts.append(closed.power)
     features = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if closed.status.any():
+    if closed.flagged:
         without = np.tile(closed.status != 0, len(content))
         features = np.where(without, mean, features)
     return features
@@ -90,11 +91,24 @@ class DecodeStage:
         self.output = output
         self._content = manifest.features.content
         self._velocity = _served_velocity(decoder.bundle)
+        self._counting: CountingDecoder | None = None
         self._memory = manifest.memory_bins
         self._warm_up = manifest.warm_up_bins
         self._warming = 0
         self._tainted = 0
         self.reset()
+
+    def follow(self, stage: BinStage) -> None:
+        """Let a decoder that can do so add up crossings as they come."""
+        decoder = self.decoder
+        if isinstance(decoder, CountingDecoder) and self._content == ("counts",) and stage.stream.kind == "wideband":
+            stage.listen(decoder)
+            self._counting = decoder
+
+    def skip(self) -> None:
+        """A bin was closed that is not decoded."""
+        if self._counting is not None:
+            self._counting.discard()
 
     def reset(self) -> None:
         """Forget the past: nothing is used until the decoder has warmed up."""
@@ -120,9 +134,12 @@ class DecodeStage:
             self._tainted = self._memory - 1
         if closed.artefact:
             flags |= OutFlag.ARTEFACT
-        if closed.status.any():
+        if closed.flagged:
             flags |= OutFlag.CHANNELS
-        results = self.decoder.step(decoder_features(closed, self._content, self.decoder.feature_mean))
+        if self._counting is not None and validity is Validity.VALID:
+            results = self._counting.step_counts(closed.counts, closed.status)
+        else:
+            results = self.decoder.step(decoder_features(closed, self._content, self.decoder.feature_mean))
         raw = results.pop(self._velocity)
         processed = self.output.process(raw)
         if processed.limited:

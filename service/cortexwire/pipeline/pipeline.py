@@ -76,6 +76,13 @@ def _check_outputs(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path}: expected outputs that a message can carry, got {error}") from error
 
 
+class _Sink:
+    """Handles each event as it happens."""
+
+    def __init__(self, handle: Callable[[Event], None]) -> None:
+        self.append = handle
+
+
 class Pipeline:
     """Decodes one source.
 
@@ -137,6 +144,10 @@ class Pipeline:
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
+        self._outputs: list[Output] = []
+        self._events = _Sink(self._handle)
+        self._unsettled: list[tuple[Bin, bool]] = []
+        self._decode.follow(self.bins)
         least_ms = stream.bin_ms + (settings.deadline.deadline_ms or 0.0)
         if settings.safety.valid_for_ms < least_ms:
             self._notes.append(
@@ -189,17 +200,41 @@ class Pipeline:
         Returns:
             The outputs that it brings about, in order.
         """
-        before = self.bins.last_packet
+        if self._unsettled:
+            self.settle()
+        bins = self.bins
+        before = bins.last_packet
         self._received_ns = received_ns
-        outputs = self._handle(self.bins.packet(frame))
-        position = self.bins.intake.position
-        if position is not None and self.bins.last_packet is not before:
+        outputs: list[Output] = []
+        self._outputs = outputs
+        bins.take(frame, self._events)
+        position = bins.intake.position
+        if position is not None and bins.last_packet is not before:
             self._deadlines.observe(position, received_ns)
         return outputs
 
+    def settle(self) -> None:
+        """Do what can wait until outputs are out; it happens by itself before anything else is taken.
+
+        So that when it runs makes no difference but in time.
+        """
+        for closed, decoded in self._unsettled:
+            self._notes += self._watch.changes(closed)
+            if decoded:
+                self._watch.smooth(closed)
+        self._unsettled.clear()
+        self._decoder.settle()
+
     def finish(self) -> list[Output]:
         """The input is over: use what was held back to wait for missing packets."""
-        return self._handle(self.bins.flush())
+        return self._flush()
+
+    def _flush(self) -> list[Output]:
+        self.settle()
+        outputs: list[Output] = []
+        self._outputs = outputs
+        self.bins.take_held(self._events)
+        return outputs
 
     def tick(self, now_ns: int) -> list[Output]:
         """Take the time: bins whose deadline has passed get a safe output.
@@ -209,7 +244,7 @@ class Pipeline:
         """
         if not self._deadlines.is_due(now_ns, self.bins.next_bin):
             return []
-        outputs = self._handle(self.bins.flush())
+        outputs = self._flush()
         due = self._deadlines.bins_due(now_ns, self.bins.next_bin)
         for index in due:
             end = self.bins.clock.start(index + 1)
@@ -223,6 +258,7 @@ class Pipeline:
         Returns:
             The first bin that it acts on, why it was turned down (or None), and outputs.
         """
+        self.settle()
         try:
             return self._carry_out(command), None, []
         except (ConfigError, BundleError) as error:
@@ -230,11 +266,13 @@ class Pipeline:
 
     def channel_report(self) -> ChannelReport:
         """Rates, noise, thresholds and status of every channel."""
+        self.settle()
         thresholds, noise = self.bins.thresholds_uv, self.bins.noise
         return self._watch.report(thresholds, None if noise is None else noise.rms_uv)
 
     def drain_notes(self) -> list[str]:
         """What is worth saying since the last call; faults of packets only in their newest form."""
+        self.settle()
         notes = self._notes + self.bins.notes
         fault = self.bins.intake.last_fault
         if fault != self._last_fault:
@@ -282,28 +320,25 @@ class Pipeline:
                 self._notes.append(f"mark {code} at bin {here}: {value}")
         return here
 
-    def _handle(self, events: list[Event]) -> list[Output]:
-        outputs: list[Output] = []
-        for event in events:
-            match event:
-                case Closed(bin=closed, calibrated=calibrated):
-                    self._state = "running"
-                    self._bin(closed, calibrated, outputs)
-                case Started(epoch=epoch, incarnation=incarnation):
-                    self._start(epoch, incarnation)
-                case Reset(skipped=skipped):
-                    self.counters.skipped_bins += skipped
-                    self._reset()
-                case Ended():
-                    outputs.append(self._end())
-                case Announced(descriptor_hash=descriptor_hash):
-                    self.identity.announced(descriptor_hash)
-                case Described(descriptor=descriptor):
-                    refused = self.identity.refused
-                    self.identity.descriptor(descriptor)
-                    if self.identity.refused and not refused:
-                        self._notes.append(f"stream refused: {self.identity.why}")
-        return outputs
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Closed(bin=closed, calibrated=calibrated):
+                self._state = "running"
+                self._bin(closed, calibrated, self._outputs)
+            case Started(epoch=epoch, incarnation=incarnation):
+                self._start(epoch, incarnation)
+            case Reset(skipped=skipped):
+                self.counters.skipped_bins += skipped
+                self._reset()
+            case Ended():
+                self._outputs.append(self._end())
+            case Announced(descriptor_hash=descriptor_hash):
+                self.identity.announced(descriptor_hash)
+            case Described(descriptor=descriptor):
+                refused = self.identity.refused
+                self.identity.descriptor(descriptor)
+                if self.identity.refused and not refused:
+                    self._notes.append(f"stream refused: {self.identity.why}")
 
     def _start(self, epoch: int, incarnation: int) -> None:
         if epoch != self._epoch:
@@ -333,20 +368,23 @@ class Pipeline:
         validity = validity_of(closed)
         if self._now is not None:
             self._binned_ns = self._now()
-        self._notes += self._watch.changes(closed.status)
         if not calibrated or self.identity.refused:
+            self._decode.skip()
             if self._decoding:
                 self._decoding = False
                 self._reset()
             reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
+            self._unsettled.append((closed, False))
             return
         self._decoding = True
         self._count(validity)
-        rates = self._watch.add(closed)
-        if rates is not None:
-            self.identity.rates(rates)
+        self._unsettled.append((closed, True))
+        if self._watch.measuring:
+            rates = self._watch.measure(closed)
+            if rates is not None:
+                self.identity.rates(rates)
         decoded = self._decode.step(closed)
         if decoded.flags & OutFlag.NONFINITE:
             self.counters.nonfinite_bins += 1

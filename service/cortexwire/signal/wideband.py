@@ -1,8 +1,9 @@
 """Bins from wideband samples: the fused front end with its state, thresholds and channel health."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numba import typeof
@@ -24,6 +25,16 @@ GRID_OF_RMS = 1e-4
 """Rounding grid of the filtered signal over its RMS; a power of two at or below is taken."""
 NEVER = -np.inf
 """The threshold of a channel that cannot cross."""
+
+
+class CrossingListener(Protocol):
+    """Who is told of crossings before their bin is closed."""
+
+    def listen(self, n_kept: int, crossings: int, most: int) -> None:
+        """Learn where the crossings of the open bin lie: addresses of their number (int64) and of the `EVENT`s."""
+
+    def follow(self) -> None:
+        """Look at what was kept since the last call."""
 
 
 class WidebandBins(BinSource):
@@ -74,6 +85,9 @@ class WidebandBins(BinSource):
         self._blanking = Blanking()
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
         self._no_output: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._numbers: NDArray[np.int64] = np.zeros(4, np.int64)
+        self._takes_power = "band_power" in settings.features
+        self._follow: Callable[[], None] | None = None
         self._blocks = self.clock.divided(math.ceil(Fraction(str(settings.bin_ms))))
 
         n_strips = -(-n_channels // LANES)
@@ -132,6 +146,12 @@ class WidebandBins(BinSource):
         """Crossings of the open bin that were kept so far, ordered by sample, then channel."""
         kept = self._events[: self._integers[memory.N_COLLECTED]]
         return kept[np.lexsort((kept["channel"], kept["sample"]))]
+
+    def listen(self, listener: CrossingListener) -> None:
+        """Tell a listener, from here on, of crossings as they are kept."""
+        kept = self._integers[memory.N_COLLECTED :]
+        listener.listen(kept.ctypes.data, self._events.ctypes.data, len(self._events))
+        self._follow = listener.follow
 
     def reset(self) -> None:
         """Forget the stream and what was learnt about channels; masks and thresholds stay."""
@@ -234,6 +254,8 @@ class WidebandBins(BinSource):
             taken = self._run(self._memory, samples, done, output)
             done += taken
             self.position += taken
+            if self._follow is not None:
+                self._follow()
             if self.position == self._end:
                 closed.append(self._close())
         if self.filtered is not None:
@@ -267,19 +289,20 @@ class WidebandBins(BinSource):
         self._integers[memory.BIN_START], self._integers[memory.BIN_END] = start, self._end
 
     def _collect(self, index: int, start: int, end: int, missing: int) -> Bin:
-        observed, artefact = int(self._integers[memory.OBSERVED]), int(self._integers[memory.ARTEFACT])
         counts, power, status = self._take_bin()
-        if missing == end - start:
+        observed, artefact, flagged, railing = self._numbers.tolist()
+        if railing and missing == end - start:
             status &= ~np.uint8(RAILING)
-        taken = observed or "band_power" in self.settings.features
-        return Bin(index, start, end, counts, power if taken else None, observed, missing, artefact, status)
+            flagged, railing = int(np.count_nonzero(status)), 0
+        taken = power if observed or self._takes_power else None
+        return Bin(index, start, end, counts, taken, observed, missing, artefact, status, flagged, railing)
 
     def _take_bin(self) -> tuple[Counts, NDArray[np.float32], NDArray[np.uint8]]:
         """Empty the open bin: counts, mean power and status."""
         counts = np.empty(self.n_channels, np.uint16)
         power = np.empty(self.n_channels, np.float32)
         status = np.empty(self.n_channels, np.uint8)
-        if self._take(self._memory, self._status, counts, power, status):
+        if self._take(self._memory, self._status, counts, power, status, self._numbers):
             self._status = status & ~np.uint8(RAILING)
             self._update_live()
         return counts, power, status
@@ -316,7 +339,7 @@ class WidebandBins(BinSource):
         """Compile the kernels for this stream, and keep their entry points, which cost least to call."""
         raw = np.zeros((0, self.n_channels), self._dtype)
         raw.flags.writeable = False
-        words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8))
+        words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8, np.int64))
         self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, self._no_output))))
         self._take = blocks.take_bin.compile(tuple(map(typeof, (self._memory, *words))))
         blocks.interrupt.compile((typeof(self._memory),))
