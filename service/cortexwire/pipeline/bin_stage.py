@@ -5,7 +5,7 @@ What happens at a bin's edge (a calibration ends, thresholds or masks change) ha
 are cut.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -181,8 +181,7 @@ class BinStage:
         except PacketError as error:
             self.intake.malformed(error.reason, str(error))
             return
-        for item in self.intake.accept(packet):
-            self._take(item, events)
+        self._take_all(self.intake.accept(packet), events)
 
     def flush(self) -> list[Event]:
         """Give up waiting for missing packets; for the end of an input."""
@@ -192,8 +191,7 @@ class BinStage:
 
     def take_held(self, events: EventSink) -> None:
         """Give up waiting for missing packets, and hand on what that brings about while it does so."""
-        for item in self.intake.flush():
-            self._take(item, events)
+        self._take_all(self.intake.flush(), events)
 
     def listen(self, listener: CrossingListener) -> None:
         """Tell a listener of crossings before their bin is closed; of a stream of samples, that is."""
@@ -274,6 +272,13 @@ class BinStage:
             return min(clock.start(clock.bin_of(stop - 1) + 1) for clock in (block, self.clock))
 
         return over
+
+    def _take_all(self, items: Sequence[Item], events: EventSink) -> None:
+        for number, item in enumerate(items):
+            if isinstance(item, Gap) and isinstance(following := items[number + 1], Span):
+                # What closes its bins is the packet by which it is known.
+                self.last_packet = following.packet
+            self._take(item, events)
 
     def _take(self, item: Item, events: EventSink) -> None:
         if isinstance(item, Span):
