@@ -19,6 +19,7 @@ from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.expectation import FURTHEST_SAMPLE
 from cortexwire.pipeline.intake import Intake
 from cortexwire.pipeline.items import Aux, End, Gap, Item, Restart, Span
+from cortexwire.pipeline.regular import HEADER_VALUES, RegularPath, Stamp
 from cortexwire.pipeline.settings import IntakeSettings
 from cortexwire.signal.binning import Bin, EventBins
 from cortexwire.signal.bins import BinClock, samples_in
@@ -110,7 +111,9 @@ class BinStage:
         self.intake = Intake(intake, self.counters)
         self.notes: list[str] = []
         self.noise: Noise | None = None
-        self.last_packet: Packet | None = None
+        self.last_packet: Packet | Stamp | None = None
+        self.spans = 0
+        self._regular = RegularPath()
         kind = KINDS[stream.kind]
         uv_per_bit = stream.uv_per_bit if kind is Kind.WIDEBAND else None
         block = BinClock(self.rate, 1.0)
@@ -176,12 +179,44 @@ class BinStage:
 
     def take(self, frame: bytes | memoryview, events: EventSink) -> None:
         """Take one frame, good or bad, and hand on what it brings about while it does so."""
+        regular, source = self._regular, self._source
+        if regular.open and regular.n_samples <= source.until_edge:
+            values = regular.samples_of(frame)
+            if values is not None:
+                self._go_on(frame, values, events)
+                return
+        regular.open = False
         try:
             packet = decode_packet(frame)
         except PacketError as error:
             self.intake.malformed(error.reason, str(error))
             return
-        self._take_all(self.intake.accept(packet), events)
+        items = self.intake.accept(packet)
+        self._take_all(items, events)
+        if len(items) == 1 and isinstance(item := items[0], Span) and not item.skip and self._may_go_on():
+            regular.learn(frame, packet, self.intake.expected)
+
+    def _may_go_on(self) -> bool:
+        """Whether nothing but the next samples has to be looked at."""
+        source = self._source
+        return (
+            isinstance(source, WidebandBins)
+            and source.filtered is None
+            and source.position >= source.settled_at
+            and not self._blanking.waiting
+            and self.intake.undisturbed
+        )
+
+    def _go_on(self, frame: bytes | memoryview, values: NDArray[np.int16], events: EventSink) -> None:
+        """Take a packet that goes on as the last one did, up to the end of the open bin at most."""
+        regular, source = self._regular, self._source
+        assert isinstance(source, WidebandBins)
+        self.intake.go_on(regular.n_samples)
+        self.spans += 1
+        closed = source.run(values, HEADER_VALUES, regular.n_samples)
+        if closed is not None:
+            self.last_packet = regular.stamp(frame)
+            self._closed([closed], events)
 
     def flush(self) -> list[Event]:
         """Give up waiting for missing packets; for the end of an input."""
@@ -304,6 +339,7 @@ class BinStage:
     def _span(self, span: Span, events: EventSink) -> None:
         packet = span.packet
         self.last_packet = packet
+        self.spans += 1
         if packet.descriptor_hash != self._announced:
             self._announced = packet.descriptor_hash
             events.append(Announced(packet.descriptor_hash))
@@ -402,9 +438,11 @@ class BinStage:
             self._do_what_waited()
 
     def _do_what_waited(self) -> None:
-        for action in self._at_edge:
-            action()
-        self._at_edge.clear()
+        if self._at_edge:
+            for action in self._at_edge:
+                action()
+            self._at_edge.clear()
+            self._regular.open = False
 
     def _learn(self, closed: Bin) -> None:
         if self._calibration is not None:

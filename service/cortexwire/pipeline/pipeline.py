@@ -203,13 +203,13 @@ class Pipeline:
         if self._unsettled:
             self.settle()
         bins = self.bins
-        before = bins.last_packet
+        before = bins.spans
         self._received_ns = received_ns
         outputs: list[Output] = []
         self._outputs = outputs
         bins.take(frame, self._events)
         position = bins.intake.position
-        if position is not None and bins.last_packet is not before:
+        if position is not None and bins.spans != before:
             self._deadlines.observe(position, received_ns)
         return outputs
 

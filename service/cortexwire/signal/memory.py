@@ -15,8 +15,8 @@ MAX_BLOCK = 64
 (
     POSITION, BIN_START, BIN_END, BLOCK_START, BLOCK_END, BLOCK_REST, BLOCK_NUM, BLOCK_DEN, BLOCKS_IN_BIN, SETTLED_AT,
     RESTART, SEEN_FROM, N_EARLIER, N_EVENTS, N_COLLECTED, OBSERVED, ARTEFACT, HOLD_UNTIL, ARTEFACT_CHANNELS, N_BLANKS,
-    HOLD_SAMPLES, REFRACTORY, SETTLING_BLOCKS, DEAD_BLOCKS, MODE, HAS_LIMIT, N_INTEGERS,
-) = range(27)  # fmt: skip
+    HOLD_SAMPLES, REFRACTORY, SETTLING_BLOCKS, DEAD_BLOCKS, MODE, HAS_LIMIT, N_CHANNELS, N_INTEGERS,
+) = range(28)  # fmt: skip
 """Fields of the integer state.
 
 Next sample; edges of the open bin; edges of the open block, and what its start was rounded down by; samples per block
@@ -25,7 +25,7 @@ next sample begins a stretch; first sample of the open block that may count, cro
 crossings kept in the bin; observed and artefact samples of the bin; end of what follows an artefact; crossings in a
 block that make one; external blankings. Then settings: samples that follow an artefact, refractory samples, blocks in
 which a filter settles, blocks without a change that make a channel dead, reference mode, whether there is an
-amplitude limit."""
+amplitude limit, channels of a sample as it comes."""
 
 
 @structref.register

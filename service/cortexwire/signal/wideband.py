@@ -245,13 +245,14 @@ class WidebandBins(BinSource):
         if samples.flags.writeable:  # read-only and other arrays are different types to compiled code
             samples = samples.view()
             samples.flags.writeable = False
+        flat = samples.reshape(-1)
         output = self._no_output
         if self.filtered is not None:
             output = np.empty((n, self._padded), np.float32)
         closed: list[Bin] = []
         done = 0
         while done < n:
-            taken = self._run(self._memory, samples, done, output)
+            taken = self._run(self._memory, flat, 0, done, n, output)
             done += taken
             self.position += taken
             if self._follow is not None:
@@ -261,6 +262,22 @@ class WidebandBins(BinSource):
         if self.filtered is not None:
             self.filtered = np.float32(self._sign) * output[:, : self.n_channels]
         return closed
+
+    def run(self, raw: NDArray[np.int16], start: int, n_samples: int) -> Bin | None:
+        """Take samples that reach the end of the open bin at most; returns the bin if they complete it.
+
+        Nothing is looked at that `push` looks at: for packets that are known to go on as the last one did.
+
+        Args:
+            raw: Values of the stream's type one after the other, read-only.
+            start: Where in them the samples begin.
+            n_samples: How many there are.
+        """
+        self._run(self._memory, raw, start, 0, n_samples, self._no_output)
+        self.position += n_samples
+        if self._follow is not None:
+            self._follow()
+        return self._close() if self.position == self._end else None
 
     def _interrupt(self) -> None:
         blocks.interrupt(self._memory)
@@ -331,16 +348,17 @@ class WidebandBins(BinSource):
             (memory.DEAD_BLOCKS, max(1, round(settings.dead_after_s * blocks_per_s))),
             (memory.MODE, {"none": NONE, "mean": MEAN, "median": MEDIAN}[settings.reference.mode]),
             (memory.HAS_LIMIT, settings.artefact.amplitude_uv is not None),
+            (memory.N_CHANNELS, self.n_channels),
         ):
             integers[field] = value
         return integers
 
     def _compile(self) -> None:
         """Compile the kernels for this stream, and keep their entry points, which cost least to call."""
-        raw = np.zeros((0, self.n_channels), self._dtype)
+        raw = np.zeros(0, self._dtype)
         raw.flags.writeable = False
         words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8, np.int64))
-        self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, self._no_output))))
+        self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, 0, 0, self._no_output))))
         self._take = blocks.take_bin.compile(tuple(map(typeof, (self._memory, *words))))
         blocks.interrupt.compile((typeof(self._memory),))
         blocks.pass_over.compile((typeof(self._memory), typeof(0)))
