@@ -21,7 +21,7 @@ from cortexwire.pipeline.bin_stage import Announced, BinStage, Closed, Described
 from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.deadlines import Deadlines
-from cortexwire.pipeline.decode_stage import DecodeStage, validity_of
+from cortexwire.pipeline.decode_stage import NONFINITE, UNOBSERVED, WARMING, DecodeStage, validity_of
 from cortexwire.pipeline.identity import Identity
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.pipeline.safety import SafeOutput
@@ -34,6 +34,21 @@ from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, T
 EXECUTORS: Final = {"onnx": Executor.ONNX, "incremental": Executor.INCREMENTAL}
 OWN_TENSORS: Final = ("velocity", "counts", "band_power")
 """Tensors of a message that do not come from the decoder as they are."""
+_ARMED, _BLOCKED, _CALIBRATING, _COMMAND, _DEADLINE, _ENDED, _LATE, _NEUTRAL = (
+    flag.value
+    for flag in (
+        OutFlag.ARMED,
+        OutFlag.BLOCKED,
+        OutFlag.CALIBRATING,
+        OutFlag.COMMAND,
+        OutFlag.DEADLINE,
+        OutFlag.ENDED,
+        OutFlag.LATE,
+        OutFlag.NEUTRAL,
+    )
+)
+_REASONS: Final = NONFINITE | UNOBSERVED | WARMING
+"""Why a decoded bin may not be a command."""
 MAX_NOTES: Final = 1000
 """Notes kept for whoever drains them; the oldest go first."""
 
@@ -133,6 +148,8 @@ class Pipeline:
         self._executor = EXECUTORS[decoder.executor]
         self._deadlines = Deadlines(settings.deadline, self.bins.clock, self._rate, settings.intake.reset_after_ms)
         self._safe = SafeOutput(settings.safety, self._rate)
+        self._valid_for_ms = float(np.float32(settings.safety.valid_for_ms))
+        self._gives_power = "band_power" in chain.features
         self._watch = ChannelWatch(stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s)
         self._armed = armed
         self._now = now_ns
@@ -249,7 +266,7 @@ class Pipeline:
         for index in due:
             end = self.bins.clock.start(index + 1)
             last = index == due[-1]
-            outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None, command=last))
+            outputs.append(self._safe_output(index, end, _DEADLINE, Validity.STALE, None, command=last))
         return outputs
 
     def command(self, command: commands.Command) -> tuple[int, str | None, list[Output]]:
@@ -361,7 +378,7 @@ class Pipeline:
         index = self._deadlines.hand_over(max(self.bins.next_bin, 0))
         self._deadlines.reset(index + 1)
         end = self.bins.clock.start(index + 1)
-        return self._safe_output(index, end, OutFlag.ENDED, Validity.STALE, None)
+        return self._safe_output(index, end, _ENDED, Validity.STALE, None)
 
     def _bin(self, closed: Bin, calibrated: bool, outputs: list[Output]) -> None:
         late = self._deadlines.is_late(closed.index)
@@ -373,7 +390,7 @@ class Pipeline:
             if self._decoding:
                 self._decoding = False
                 self._reset()
-            reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
+            reason = _BLOCKED if calibrated else _CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
             self._unsettled.append((closed, False))
@@ -385,30 +402,29 @@ class Pipeline:
             rates = self._watch.measure(closed)
             if rates is not None:
                 self.identity.rates(rates)
-        decoded = self._decode.step(closed)
-        if decoded.flags & OutFlag.NONFINITE:
-            self.counters.nonfinite_bins += 1
-        flags = decoded.flags
+        decoded = self._decode.step(closed, validity)
+        flags, counters = decoded.flags, self.counters
+        if flags & NONFINITE:
+            counters.nonfinite_bins += 1
         if late:
-            flags |= OutFlag.LATE
-            self.counters.late_bins += 1
+            flags |= _LATE
+            counters.late_bins += 1
         usable = decoded.usable and not self._safe.stopped
-        tensors: dict[str, NDArray[Any]] = {"velocity": decoded.velocity, "counts": closed.counts}
-        if closed.power is not None and "band_power" in self.bins.front_end.features:
+        tensors = decoded.tensors
+        tensors["velocity"] = decoded.velocity
+        tensors["counts"] = closed.counts
+        if self._gives_power and closed.power is not None:
             tensors["band_power"] = closed.power
-        self.counters.decoded_bins += 1
-        outputs.append(
-            self._output(
-                OutKind.DECODED, closed.index, closed.end, flags, validity, closed, decoded.tensors | tensors,
-                usable and not late,
-            )
-        )  # fmt: skip
+        counters.decoded_bins += 1
+        command = usable and not late
+        kind = OutKind.DECODED
+        outputs.append(self._output(kind, closed.index, closed.end, flags, validity, closed, tensors, command))
         if late:
             return
         if usable:
             self._safe.good(decoded.velocity, closed.end)
         else:
-            reason = decoded.flags & (OutFlag.NONFINITE | OutFlag.UNOBSERVED | OutFlag.WARMING)
+            reason = decoded.flags & _REASONS
             outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
 
     def _count(self, validity: Validity) -> None:
@@ -421,14 +437,14 @@ class Pipeline:
         self,
         index: int,
         end: int,
-        reason: OutFlag,
+        reason: int,
         validity: Validity,
         closed: Bin | None,
         *,
         command: bool = True,
     ) -> Output:
         safe = self._safe.at(end)
-        flags = reason | (OutFlag.NEUTRAL if safe.neutral else OutFlag(0))
+        flags = reason | (_NEUTRAL if safe.neutral else 0)
         self.counters.safe_bins += 1
         tensors: dict[str, NDArray[Any]] = {"velocity": safe.velocity}
         return self._output(OutKind.SAFE, index, end, flags, validity, closed, tensors, command)
@@ -438,18 +454,15 @@ class Pipeline:
         kind: OutKind,
         index: int,
         end: int,
-        flags: OutFlag,
+        flags: int,
         validity: Validity,
         closed: Bin | None,
         tensors: dict[str, NDArray[Any]],
         command: bool,
     ) -> Output:
-        if self.armed:
-            flags |= OutFlag.ARMED
-            if command:
-                flags |= OutFlag.COMMAND
-        elif self._armed:
-            flags |= OutFlag.BLOCKED
+        if self._armed:
+            flags |= _BLOCKED if self.identity.blocks_arming else _ARMED | _COMMAND if command else _ARMED
+        overlay, packet = self._decoder.overlay, self.bins.last_packet
         times, clocks = self._stamps(closed is not None)
         return Output(
             kind,
@@ -457,13 +470,13 @@ class Pipeline:
             index,
             end,
             validity,
-            flags,
-            float(np.float32(self._safe.valid_for_ms)),
+            OutFlag(flags),
+            self._valid_for_ms,
             0.0 if closed is None else closed.observed_fraction,
-            0 if self.bins.last_packet is None else self.bins.last_packet.source,
+            0 if packet is None else packet.source,
             self._executor if kind is OutKind.DECODED else Executor.NONE,
             self._bundle_hash,
-            0 if self._decoder.overlay is None else self._decoder.overlay.hash,
+            0 if overlay is None else overlay.hash,
             self._incarnation,
             0 if closed is None else closed.missing,
             times,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import types
+from numba import typeof, types
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
@@ -37,6 +37,7 @@ class _Wiring:
     rows: NDArray[np.int64]
     entered: int
     programs: Mapping[Phase, tuple[int, int]]
+    closing: tuple[int, int]
     kept: tuple[NDArray[Any], ...]
 
 
@@ -83,7 +84,8 @@ class IncrementalDecoder:
         self._run = run_program.compile((types.int64, types.int64))
         self._begin = rows.begin_rows.compile((types.int64,))
         self._follow = rows.follow_crossings.compile((types.int64,))
-        self._count = rows.close_counted.compile((types.int64,) * 4)
+        columns = typeof(np.zeros(0, np.uint16)), typeof(np.zeros(0, np.uint8))
+        self._count = rows.close_counted.compile((types.int64, *columns, types.int64, types.int64, types.int64))
         self._sum = rows.close_dense.compile((types.int64, types.int64))
         self._previous: _Wiring | None = None
         self._unsettled = False
@@ -162,10 +164,9 @@ class IncrementalDecoder:
         """
         if self._unsettled:
             self.settle()
-        if self._count(self._rows, counts.ctypes.data, status.ctypes.data, self._mean_at):
-            if self._enters_close:
-                self._do(Phase.ENTER)
-            return self._close()
+        if self._count(self._rows, counts, status, self._mean_at, *self._closing):
+            self._unsettled = True
+            return {name: view.copy() for name, view in self._outputs}
         return self._sum_and_close()
 
     def settle(self) -> None:
@@ -264,6 +265,7 @@ class IncrementalDecoder:
         self._wiring = wiring
         self._programs = wiring.programs
         self._enters_close = wiring.lowered.enters_close
+        self._closing = wiring.closing
         self._outputs = tuple(wiring.lowered.outputs.items())
         self._rows = wiring.rows.ctypes.data
         self._mean_at = wiring.mean.ctypes.data
@@ -281,6 +283,9 @@ class IncrementalDecoder:
         values = {**bundle.parameters, **(overlay.parameters if overlay else {})}
         lowered = lower(self._model, bundle.manifest, values, self._row, self._states, str(bundle.path))
         programs = {phase: (words.ctypes.data, len(words)) for phase, words in lowered.programs.items()}
+        # What the end of a bin reads of the entered values is entered first.
+        first = lowered.programs[Phase.ENTER] if lowered.enters_close else lowered.programs[Phase.ENTER][:0]
+        closing = np.concatenate([first, lowered.programs[Phase.CLOSE]])
         self._run(*programs[Phase.SETUP])
         mean = aligned_zeros((self.n_features,), _F32)
         mean[:] = values["feature_mean"]
@@ -289,8 +294,9 @@ class IncrementalDecoder:
         for word, array in made.items():
             state[word] = array.ctypes.data
         state[[rows.N_CHANNELS, rows.N_SUMS, rows.N_LEVELS]] = self.n_features, len(lowered.sums), N_LEVELS
-        kept = (*made.values(), *lowered.programs.values())
-        return _Wiring(overlay, values, mean, lowered, state, lowered.entered.ctypes.data, programs, kept)
+        kept = (*made.values(), *lowered.programs.values(), closing)
+        ends = closing.ctypes.data, len(closing)
+        return _Wiring(overlay, values, mean, lowered, state, lowered.entered.ctypes.data, programs, ends, kept)
 
     def _levels(self, lowered: Lowered, enter: tuple[int, int], mean: Floats) -> dict[int, NDArray[Any]]:
         """What each count, and the training mean, is to the first layer; and the arrays that the rows work on."""

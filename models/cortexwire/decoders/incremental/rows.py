@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from cortexwire.decoders.incremental.machine import add_four, add_rows
+from cortexwire.decoders.incremental.machine import add_four, add_rows, run_program
 from cortexwire.native.addresses import array_at
 
 (
@@ -107,40 +107,42 @@ def _add_one(target: int, m: int, factor: Any, row: int) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def close_counted(state: int, counts: int, status: int, mean: int) -> bool:
-    """Make features and sums those of a whole bin; a channel without data enters at its training mean.
+def close_counted(state: int, counts: Any, status: Any, mean: int, program: int, n_ops: int) -> bool:
+    """End a whole bin; a channel without data enters at its training mean.
 
     Args:
         state: Address of the rows' words.
-        counts: Address of the bin's counts, uint16 `(n_channels,)`.
-        status: Address of the channels' status, uint8 `(n_channels,)`.
+        counts: The bin's counts, uint16 `(n_channels,)`.
+        status: The channels' status, uint8 `(n_channels,)`.
         mean: Address of the training mean, float32 `(n_channels,)`.
+        program: Address of the operations that end a bin.
+        n_ops: How many there are.
 
     Returns:
-        Whether the sums hold the bin; where they do not, only the features do.
+        Whether the sums held the bin, so that it is decoded; where they did not, only the features are made.
     """
     words = array_at(state, N_WORDS, np.int64(0))
     n, m = words[N_CHANNELS], words[N_SUMS]
-    counted, flags = array_at(counts, n, np.uint16(0)), array_at(status, n, np.uint8(0))
     added, features = array_at(words[COUNTS], n, np.int32(0)), array_at(words[FEATURES], n, _F32)
     differing, flagged = 0, 0
     for c in range(n):
-        differing += 1 if added[c] != np.int32(counted[c]) else 0
-        flagged += 1 if flags[c] != 0 else 0
-        features[c] = np.float32(counted[c])
+        differing += 1 if added[c] != np.int32(counts[c]) else 0
+        flagged += 1 if status[c] != 0 else 0
+        features[c] = np.float32(counts[c])
     if flagged:
         means = array_at(mean, n, _F32)
         for c in range(n):
-            if flags[c] != 0:
+            if status[c] != 0:
                 features[c] = means[c]
     if differing or words[SPILLED] or flagged * MOST_FLAGGED > n:
         return False
     if flagged:
         levels, resting = array_at(words[LEVELS], n * words[N_LEVELS], _F32), array_at(words[RESTING], n, _F32)
         for c in range(n):
-            if flags[c] != 0:
+            if status[c] != 0:
                 change = resting[c] - levels[c * words[N_LEVELS] + added[c]]
                 _add_one(words[SUMS], m, change, words[WEIGHTS] + 4 * c * m)
+    run_program(program, n_ops)
     return True
 
 
