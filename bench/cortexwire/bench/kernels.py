@@ -46,9 +46,9 @@ UV_PER_BIT: Final = 0.25
 BUFFER_BYTES: Final = 3 * 2**20
 """Size of the packets that are gone through in turn, larger than the second cache of most processors."""
 CHECKED_BINS: Final = 25
-POWER_TOLERANCE: Final = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 0.0}
+POWER_TOLERANCE: Final[dict[str, float]] = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 0.0}
 """Relative; a yardstick in float32 is not exact itself, and ezmsg's gives no band power."""
-DIFFERING: Final = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 1e-3}
+DIFFERING: Final[dict[str, float]] = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 1e-3}
 """Share of channel-bins in which a crossing may lie too close to its threshold for float32 to tell."""
 _COMPILE = """
 import time, numpy as np
@@ -213,7 +213,7 @@ def _ezmsg(mode: Mode, packets: Packets, thresholds: NDArray[np.float64]) -> Con
     try:
         from cortexwire.bench.peers.ezmsg_graph import EzmsgGraph, messages, versions
     except ModuleNotFoundError as error:
-        raise AbsentError(f"{error.name} is not installed: pip install ezmsg-sigproc") from error
+        raise AbsentError("ezmsg-sigproc is not installed: pip install ezmsg-sigproc") from error
     bin_s = PACKET * PACKETS_PER_BIN / RATE.hz
     return Contender(
         lambda: EzmsgGraph(mode, FilterSettings(), UV_PER_BIT, thresholds, PACKET, bin_s).push,

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -51,7 +52,7 @@ class CFrontEnd:
     ) -> None:
         if len(design.sections) != SECTIONS:
             raise ValueError(f"C kernel: expected a filter of {SECTIONS} sections, got {len(design.sections)}")
-        library = _library()
+        compiled = library()
         n = len(thresholds_uv)
         sections = np.array(design.sections, np.float32)
         thresholds = thresholds_uv.astype(np.float32)
@@ -60,13 +61,13 @@ class CFrontEnd:
         self._counts: NDArray[np.int32] = np.zeros(n, np.int32)
         self._power: NDArray[np.float32] = np.zeros(n, np.float32)
         self._made = self._counts.ctypes.data, self._power.ctypes.data
-        self._push = library.front_end_push
-        self._self = library.front_end_make(
+        self._push = compiled.front_end_push
+        self._self = compiled.front_end_make(
             n, bin_samples, refractory, scale, sections.ctypes.data, thresholds.ctypes.data
         )
         if not self._self:
             raise MemoryError(f"C kernel: no memory for {n} channels")
-        weakref.finalize(self, library.front_end_free, self._self)
+        weakref.finalize(self, compiled.front_end_free, self._self)
 
     def take(self, address: int, n_samples: int) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """Take samples that lie at an address, at most a bin of them; returns a bin that they complete."""
@@ -90,20 +91,27 @@ class CFrontEnd:
         return [bin_ for bin_ in made if bin_ is not None]
 
 
-@cache
 def compiler() -> str:
-    """The C compiler's path: `$CC`, `cc`, `gcc` or `clang`.
+    """The C compiler's path.
 
     Raises:
         AbsentError: There is none.
     """
-    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+    return find_compiler((os.environ.get("CC", ""), "cc", "gcc", "clang"))
+
+
+def find_compiler(names: Sequence[str]) -> str:
+    """The first of these commands that there is.
+
+    Raises:
+        AbsentError: There is none.
+    """
+    for name in names:
         if name and (path := shutil.which(name)):
             return path
     raise AbsentError("no C compiler is installed: apt-get install gcc")
 
 
-@cache
 def compiler_version() -> str:
     """The compiler's own first line about itself."""
     told = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=False)
@@ -111,8 +119,12 @@ def compiler_version() -> str:
 
 
 @cache
-def _library() -> Any:
-    """Compile the kernel and load it; the file is not needed once it is loaded."""
+def library() -> Any:
+    """Compile the kernel and load it, once a process; the file is not needed once it is loaded.
+
+    Raises:
+        AbsentError: There is no C compiler, or it cannot compile the kernel.
+    """
     with tempfile.TemporaryDirectory(prefix="cortexwire-") as folder, as_file(files(__package__)) as here:
         target = Path(folder) / "front_end.so"
         command = [compiler(), *FLAGS, "-o", str(target), str(here / "front_end.c")]
@@ -120,12 +132,12 @@ def _library() -> Any:
         if ran.returncode:
             said = (ran.stderr.strip().splitlines() or ["nothing"])[0]
             raise AbsentError(f"the C compiler cannot compile the kernel: {' '.join(command[:-3])}: {said}")
-        library = ctypes.CDLL(str(target))
+        compiled = ctypes.CDLL(str(target))
     pointer, integer = ctypes.c_void_p, ctypes.c_int32
-    library.front_end_make.argtypes = [integer, integer, integer, ctypes.c_float, pointer, pointer]
-    library.front_end_make.restype = pointer
-    library.front_end_push.argtypes = [pointer, pointer, integer, pointer, pointer]
-    library.front_end_push.restype = integer
-    library.front_end_free.argtypes = [pointer]
-    library.front_end_free.restype = None
-    return library
+    compiled.front_end_make.argtypes = [integer, integer, integer, ctypes.c_float, pointer, pointer]
+    compiled.front_end_make.restype = pointer
+    compiled.front_end_push.argtypes = [pointer, pointer, integer, pointer, pointer]
+    compiled.front_end_push.restype = integer
+    compiled.front_end_free.argtypes = [pointer]
+    compiled.front_end_free.restype = None
+    return compiled
