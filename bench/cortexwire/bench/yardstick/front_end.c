@@ -71,8 +71,9 @@ front_end *front_end_make(int32_t n_channels, int32_t bin_samples, int32_t refra
         self->minus_a1[k] = -a[2 * k];
         self->minus_a2[k] = -a[2 * k + 1];
     }
-    size_t size = self->n_strips * sizeof(strip);
-    if (posix_memalign((void **)&self->strips, 64, size)) {
+    size_t size = (self->n_strips * sizeof(strip) + 63) / 64 * 64;
+    self->strips = aligned_alloc(64, size);
+    if (!self->strips) {
         free(self);
         return NULL;
     }
