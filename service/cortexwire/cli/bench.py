@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def kernels(out: Out = None, json: options.Json = False) -> None:
-    """The signal chain against scipy and numpy doing identical work in the same run."""
+    """The signal chain against scipy and numpy, a C kernel and an ezmsg-sigproc graph on the same packets, in turns."""
     note("measuring kernels; leave the machine alone meanwhile")
     try:
         found: dict[str, Any] = import_module("cortexwire.bench.kernels").run_kernels()
