@@ -13,6 +13,8 @@ from cortexwire.bench.usage import Usage
 
 LOSSES: Final = ("lost_packets", "missing_samples", "gaps", "mismatched", "duplicates", "reordered", "tap_refused")
 """Counters of an undisturbed run that have to be zero."""
+BULK: Final = ("samples", "histograms", "series")
+"""What a description holds for programs rather than for people."""
 
 
 @dataclass(frozen=True, eq=False)
