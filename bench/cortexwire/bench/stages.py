@@ -30,7 +30,7 @@ SPANS: Final = {
     "sent_to_published": ("sent_ns", "published_ns"),
 }
 """Several stages together: the first of these is all that is computed once the closing packet is there."""
-_BUCKETS: Final = 400
+_BUCKETS: Final = 150
 
 
 class Rows:

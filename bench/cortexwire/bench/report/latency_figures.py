@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cortexwire.bench.distribution import counted_us
+from cortexwire.bench.distribution import counted_us, merged
 from cortexwire.bench.report.scales import log, log_plot, log_ticks, micros, reach
 from cortexwire.bench.stages import STAGES
 from cortexwire.training.report.svg import Plot, number, svg, text
@@ -37,7 +37,7 @@ def name_of(row: Row) -> str:
 def percentile_curves(rows: Sequence[Row]) -> str:
     """Latency by percentile, each further nine as wide as the last: where the tail begins, and how long it is."""
     curves = [(name_of(row), f"c{k % 8}", row["histograms"]["sent_to_received"]) for k, row in enumerate(rows)]
-    curves += [("sleeper", "b0", row["histograms"]["sleeper"]) for row in rows[:1]]
+    curves.append(("sleeper", "b0", merged(row["histograms"]["sleeper"] for row in rows)))
     drawn = []
     for name, css, payload in curves:
         values, counts = counted_us(payload)
@@ -68,7 +68,7 @@ def histogram(row: Row) -> str:
     top = max(float(share.max()) for share in shares.values()) * 1.08
     plot = Plot((float(edges[0]), float(edges[-1])), (0.0, top), width=430, height=200, right=12, left=40)
     parts = [_area(plot, edges, share, "b0" if name == "sleeper" else "c0", name) for name, share in shares.items()]
-    plot.axes("", "share", log_ticks(low, high)[:: 2 if high / low > 60 else 1], x_words=micros,
+    plot.axes("", "share", log_ticks(low, high, 4), x_words=micros,
               y_words=lambda share: f"{100 * share:g} %")  # fmt: skip
     return plot.draw(f"distribution of latency, {name_of(row)}").replace("</svg>", "".join(parts) + "</svg>")
 

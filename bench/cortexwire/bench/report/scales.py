@@ -14,10 +14,10 @@ def log(value: float) -> float:
     return math.log10(max(value, 1e-3))
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round values between two, as places on the axis: 1, 2, 5, or whole powers of ten where there are many."""
+def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
+    """Round values between two, as places on the axis: 1, 2, 5, or whole powers of ten where that would be too many."""
     powers = range(math.floor(log(low)), math.ceil(log(high)) + 1)
-    steps = _STEPS if len(powers) <= 4 else (1,)
+    steps = _STEPS if (log(high) - log(low)) * len(_STEPS) <= most else (1,)
     values = [step * 10.0**power for power in powers for step in steps]
     return [log(value) for value in values if low * 0.999 <= value <= high * 1.001]
 

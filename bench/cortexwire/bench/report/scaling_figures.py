@@ -25,7 +25,8 @@ def latency_by(rows: Sequence[Row], axis: str) -> str:
         return ""
     x = [float(row[axis]) for row in points]
     known = [row[entry][percent] for row in points for percent in ("p50", "p99")]
-    (x_low, x_high), (low, high) = reach(x, 1.05), reach(known)
+    per_session = [row["us_per_session"] for row in points] if axis == "sessions" else []
+    (x_low, x_high), (low, high) = reach(x, 1.05), reach([*known, *per_session])
     plot = log_plot((x_low, x_high), (low, high), width=430, height=270, right=50, left=58)
     plot.axes(words, "", [log(value) for value in _thinned(x)], y_ticks=log_ticks(low, high), y_words=micros,
               x_words=plain)  # fmt: skip
@@ -34,9 +35,9 @@ def latency_by(rows: Sequence[Row], axis: str) -> str:
         values = [log(max(row[entry][percent], 1e-3)) for row in points]
         plot.line(places, values, css, percent, percent)
         plot.dots(places, values, css, f"{percent}, log10 µs")
-    if axis == "sessions":
-        per = [log(row["us_per_session"]) for row in points]
-        plot.line([log(value) for value in x], per, "c2 dashed", "median of a session")
+    if per_session:
+        shares = [log(value) for value in per_session]
+        plot.line([log(value) for value in x], shares, "c2", "median for each session", "each")
     return plot.draw(f"latency by {words}")
 
 
