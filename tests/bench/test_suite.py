@@ -119,9 +119,10 @@ def test_scale_tells_each_point_of_each_axis() -> None:
 def test_decoders_take_turns_and_agree() -> None:
     found = json.loads(json.dumps(run_decoders([SMALL, Drawn("esn", 8, 20), Drawn("wiener", 8, 5)], 0.2, batch=3)))
     gru, esn, wiener = found["results"]
-    assert gru["hot_us"].keys() == gru["paced_us"].keys() >= {"onnx", "onnx int8", "onnx batch 3"}
+    assert gru["hot_us"].keys() == gru["paced_us"].keys() >= {"onnx", "onnx int8", "onnx int8 dynamic", "onnx batch 3"}
     assert esn["hot_us"].keys() == wiener["hot_us"].keys() == {"onnx", "onnx batch 3"}
     assert 0 < gru["differs_by"]["onnx int8"] < 0.05
+    assert 0 < gru["differs_by"]["onnx int8 dynamic"] < 0.05
     assert "torch eager" in gru["hot_us"] or "torch is not installed" in gru["absent"]["torch eager"]
     assert "gru 8/12" in page_of(found)
 

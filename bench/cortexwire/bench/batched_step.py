@@ -17,13 +17,14 @@ class BatchedStep:
     Args:
         bundle: The decoder.
         batch: Sessions.
+        model: Another graph of the same inputs and outputs to run in place of the bundle's.
 
     Attributes:
         features: What the next step reads, float32 `(batch, n_features)`, written in place.
     """
 
-    def __init__(self, bundle: Bundle, batch: int) -> None:
-        self._session, device = open_session(with_batch(bundle, batch).SerializeToString(), "cpu")
+    def __init__(self, bundle: Bundle, batch: int, model: bytes | None = None) -> None:
+        self._session, device = open_session(model or with_batch(bundle, batch).SerializeToString(), "cpu")
         manifest = bundle.manifest
         inputs = Tensor((batch, manifest.n_features), np.float32, device)
         self.features: NDArray[np.float32] = inputs.host

@@ -16,6 +16,7 @@ import numpy as np
 from cortexwire.bench.batched_step import BatchedStep
 from cortexwire.bench.distribution import encoded_all, percentiles
 from cortexwire.bench.drawn_decoders import DECODERS, SEED, Drawn, drawn_bundle, drawn_fitted, int8_bundle
+from cortexwire.bench.dynamic_int8 import dynamic_int8_step
 from cortexwire.bench.environment import environment_record
 from cortexwire.bench.turns import Step, Times, hot, paced
 from cortexwire.decoders import Bundle, OnnxDecoder
@@ -92,6 +93,7 @@ def _measure(decoder: Drawn, folder: Path, seconds: float, executors: Sequence[s
             absent[name] = str(error)
     if (small := int8_bundle(decoder, folder / "int8")) is not None:
         made["onnx int8"] = OnnxDecoder(small, "cpu").step
+        made["onnx int8 dynamic"] = dynamic_int8_step(bundle)
     eager = _torch(decoder)
     if isinstance(eager, str):
         absent["torch eager"] = eager
