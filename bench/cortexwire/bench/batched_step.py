@@ -17,7 +17,8 @@ class BatchedStep:
     Args:
         bundle: The decoder.
         batch: Sessions.
-        model: Another graph of the same inputs and outputs to run in place of the bundle's.
+        model: Another graph of the same features, states and outputs to run in place of the bundle's; a parameter that
+            is no input of it stays as it is there.
 
     Attributes:
         features: What the next step reads, float32 `(batch, n_features)`, written in place.
@@ -37,7 +38,8 @@ class BatchedStep:
             for spec in manifest.outputs
             if spec.role != "state"
         }
-        self._parameters = {name: _loaded(value, device) for name, value in bundle.parameters.items()}
+        taken = {node.name for node in self._session.get_overridable_initializers()}
+        self._parameters = {name: _loaded(value, device) for name, value in bundle.parameters.items() if name in taken}
         self._kept = inputs
         self._bindings = [self._bind(bundle, inputs, phase) for phase in (0, 1)]
         self._phase = 0

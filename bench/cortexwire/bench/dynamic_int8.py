@@ -1,8 +1,8 @@
 """A bundle's step with whole numbers in its products: weights as int8, and what they are multiplied with rounded too.
 
-Weights alone as int8 (`cortexwire.training.quantise`) are a quarter of the bytes, but are made float32 again before each
+Weights alone as int8 (`cortexwire.training.quantise`) are a quarter of the bytes, but become float32 again before each
 product. Here ONNX Runtime rounds each product's other operand at every step, so that the product itself is one of
-whole numbers. The read-out, whose parameters an overlay may replace, stays float32.
+whole numbers. The read-out stays float32.
 """
 
 import logging
