@@ -28,6 +28,7 @@ from cortexwire.errors import CortexwireError
 from cortexwire.pipeline.settings import DeadlineSettings, PipelineSettings
 from cortexwire.runtime.assembly import assemble
 from cortexwire.runtime.offline import decode_frames
+from cortexwire.runtime.parent import PARENT_VARIABLE
 from cortexwire.sessions import Session, session_packets
 from cortexwire.sessions.packets import PacketSizes
 from cortexwire.types import Rate
@@ -66,12 +67,17 @@ class Child:
         RunError: It ended, or said nothing, before it was ready.
     """
 
-    def __init__(self, role: Literal["engine", "rig", "subscribe", "sleep"], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, role: Literal["engine", "rig", "subscribe", "sleep", "telemetry"], settings: Mapping[str, Any]
+    ) -> None:
         self._role = role
         command = [sys.executable, "-m", "cortexwire.bench.child", role, json.dumps(dict(settings))]
         with ExitStack() as opened:
             self._errors = opened.enter_context(tempfile.TemporaryFile())
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, env=_environment())
+            # In a group of its own: Ctrl-C reaches whoever measures, which then ends its processes in order.
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=self._errors, env=_environment(), process_group=0
+            )
             self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
             self._reader = threading.Thread(target=self._read, name=f"output of {role}")
             self._reader.start()
@@ -161,7 +167,8 @@ class Child:
 def _environment() -> dict[str, str]:
     """Leave out what would change an engine's configuration: one that is measured gets its own whole."""
     kept = ("CORTEXWIRE_CACHE", "CORTEXWIRE_DATA")
-    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith("CORTEXWIRE_")}
+    passed = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("CORTEXWIRE_")}
+    return passed | {PARENT_VARIABLE: str(os.getpid())}
 
 
 def lossless_config(bundle: Path, folder: Path, **changes: Any) -> EngineConfig:
