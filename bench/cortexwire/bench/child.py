@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from cortexwire.runtime.parent import end_with_parent
+
 SLEEP_NS: Final = 1_000_000
 """What the bare sleeper asks for."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one role: `ROLE JSON`."""
+    end_with_parent()
     role, settings = sys.argv[1:] if argv is None else argv
     _say(ROLES[role](json.loads(settings)))
     return 0

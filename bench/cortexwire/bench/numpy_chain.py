@@ -53,6 +53,7 @@ class NumpyChain:
         thresholds_uv: Negative thresholds, `(n_channels,)`.
         refractory: In samples.
         packets_per_bin: Packets that fill a bin.
+        band_power: Whether to compute it; else it is zero.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class NumpyChain:
         thresholds_uv: NDArray[np.float64],
         refractory: int,
         packets_per_bin: int,
+        band_power: bool = True,
     ) -> None:
         scaled = sos.copy()
         scaled[0, :3] *= uv_per_bit
@@ -76,6 +78,7 @@ class NumpyChain:
         self._thresholds = np.expand_dims(thresholds_uv.astype(layout.dtype), self._axis)
         self._refractory = refractory
         self._packets_per_bin = packets_per_bin
+        self._band_power = band_power
         self._packets = self._samples = 0
         self._beyond: NDArray[np.bool_] = np.zeros(n, np.bool_)
         self._until: NDArray[np.int64] = np.zeros(n, np.int64)
@@ -91,7 +94,8 @@ class NumpyChain:
             self._zi = zi[:, :, None] * first if self._layout.time_first else zi[:, None, :] * first[:, None]
         y: Any
         y, self._zi = signal.sosfilt(self._sos, x, axis=self._axis, zi=self._zi)
-        self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
+        if self._band_power:
+            self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
         self._detect(y)
         self._samples += len(raw)
         self._packets += 1
