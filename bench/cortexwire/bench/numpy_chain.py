@@ -42,6 +42,43 @@ LAYOUTS = tuple(
 )
 
 
+class Crossings:
+    """Counts threshold crossings with a refractory time that no packet is longer than.
+
+    Args:
+        thresholds_uv: Negative thresholds, `(n_channels,)`.
+        refractory: In samples.
+        layout: How the signal comes.
+    """
+
+    def __init__(self, thresholds_uv: NDArray[np.float64], refractory: int, layout: Layout) -> None:
+        n = len(thresholds_uv)
+        self._time_first = layout.time_first
+        self._thresholds: Any = np.expand_dims(thresholds_uv.astype(layout.dtype), 0 if layout.time_first else 1)
+        self._refractory = refractory
+        self._beyond: NDArray[np.bool_] = np.zeros(n, np.bool_)
+        self._until: NDArray[np.int64] = np.zeros(n, np.int64)
+
+    def add(self, y: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add the crossings in a packet to `(n_channels,)` counts: a channel has at most one in it."""
+        beyond = y <= self._thresholds
+        if not self._time_first:
+            beyond = beyond.T
+        fresh = beyond.copy()
+        fresh[1:] &= ~beyond[:-1]
+        fresh[0] &= ~self._beyond
+        self._beyond = beyond[-1]
+        sample, channel = np.nonzero(fresh)
+        if len(sample):
+            free = sample >= self._until[channel]
+            sample, channel = sample[free][::-1], channel[free][::-1]
+            until = self._until.copy()
+            until[channel] = sample + self._refractory  # of several, the first sample is written last
+            counts += until != self._until
+            self._until = until
+        self._until -= len(beyond)
+
+
 class NumpyChain:
     """Counts and band power of a stream, in packets of at most the refractory time.
 
@@ -75,13 +112,10 @@ class NumpyChain:
         self._axis = 0 if layout.time_first else 1
         self._sos: Any = scaled.astype(layout.dtype)
         self._zi: Any = None
-        self._thresholds = np.expand_dims(thresholds_uv.astype(layout.dtype), self._axis)
-        self._refractory = refractory
+        self._crossings = Crossings(thresholds_uv, refractory, layout)
         self._packets_per_bin = packets_per_bin
         self._band_power = band_power
         self._packets = self._samples = 0
-        self._beyond: NDArray[np.bool_] = np.zeros(n, np.bool_)
-        self._until: NDArray[np.int64] = np.zeros(n, np.int64)
         self._counts: NDArray[np.int64] = np.zeros(n, np.int64)
         self._power: NDArray[Any] = np.zeros(n, layout.dtype)
 
@@ -96,7 +130,7 @@ class NumpyChain:
         y, self._zi = signal.sosfilt(self._sos, x, axis=self._axis, zi=self._zi)
         if self._band_power:
             self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
-        self._detect(y)
+        self._crossings.add(y, self._counts)
         self._samples += len(raw)
         self._packets += 1
         if self._packets < self._packets_per_bin:
@@ -117,22 +151,3 @@ class NumpyChain:
         elif self._mode == "median":
             x -= np.median(x, axis=channels, keepdims=True)
         return x
-
-    def _detect(self, y: NDArray[Any]) -> None:
-        """Count crossings; as no packet is longer than the refractory time, a channel has at most one in it."""
-        beyond = y <= self._thresholds
-        if not self._layout.time_first:
-            beyond = beyond.T
-        fresh = beyond.copy()
-        fresh[1:] &= ~beyond[:-1]
-        fresh[0] &= ~self._beyond
-        self._beyond = beyond[-1]
-        sample, channel = np.nonzero(fresh)
-        if len(sample):
-            free = sample >= self._until[channel]
-            sample, channel = sample[free][::-1], channel[free][::-1]
-            until = self._until.copy()
-            until[channel] = sample + self._refractory  # of several, the first sample is written last
-            self._counts += until != self._until
-            self._until = until
-        self._until -= len(beyond)
