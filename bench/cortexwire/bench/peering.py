@@ -5,9 +5,9 @@ simulated signal on the same schedule, and a subscriber process stamps each velo
 were due while it was measured, whether or not they came: a service that falls behind is charged for all of them. A
 line through latency over time tells whether a backlog grows.
 
-Bin-closing compute is what a service takes from receiving a packet to having the velocity; all alike put that stamp just
-before they encode the message. That all do the same work is shown by what they decode: their velocities are compared
-with those of the engine, bin by bin.
+Bin-closing compute is what a service takes from receiving a packet to having the velocity; all alike put that stamp
+just before they encode the message. That all do the same work is shown by what they decode: their velocities are
+compared with those of the engine, bin by bin.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,15 @@ import numpy as np
 from cortexwire.bench.environment import environment_record
 from cortexwire.bench.latency import percentiles
 from cortexwire.bench.live import RunError, short_folder
-from cortexwire.bench.services import ENGINE, SERVICES, Setup, Transport, absent, prepare
+from cortexwire.bench.services import ENGINE, SERVICES, Transport, absent, prepare
 from cortexwire.bench.turns import Turn, take_turn
 from cortexwire.errors import ConfigError
 
 CHANNELS: Final = (96, 256, 1024)
 SECONDS: Final = 20.0
 TURNS: Final = 2
+APART: Final = 1e-3
+"""Share of the root mean square velocity beyond which two velocities are not the same but for rounding."""
 
 
 def run_peers(
@@ -128,8 +130,9 @@ def agreement(turns: Sequence[Turn], ours: Sequence[Turn]) -> dict[str, Any]:
     """Compare what was decoded with what the engine decoded of the same signal, over bins that both have.
 
     Returns:
-        Bins compared, crossings counted over those of the engine, and the median distance of velocities over the
-        engine's root mean square; a few crossings lie too close to a threshold for two filters to agree.
+        Bins compared, crossings counted over those of the engine, and the distance of velocities over the engine's
+        root mean square: its median, and in how many bins it exceeds `APART`. A few crossings lie too close to a
+        threshold for two filters to agree, and a recurrent decoder remembers each for some bins.
     """
     bins, distances, powers, crossings, wanted = 0, [np.empty(0)], [np.empty(0)], 0, 0
     for turn, own in zip(turns, ours, strict=False):
@@ -141,11 +144,12 @@ def agreement(turns: Sequence[Turn], ours: Sequence[Turn]) -> dict[str, Any]:
         wanted += int(own.column("crossings")[there].sum())
     if not bins:
         return {"bins": 0}
-    rms = float(np.sqrt(np.concatenate(powers).mean()))
+    distance = np.concatenate(distances) / max(float(np.sqrt(np.concatenate(powers).mean())), 1e-12)
     return {
         "bins": bins,
         "crossings_over_engine": round(crossings / max(wanted, 1), 5),
-        "velocity_distance_over_rms": round(float(np.median(np.concatenate(distances))) / max(rms, 1e-12), 6),
+        "velocity_distance": round(float(np.median(distance)), 9),
+        "bins_apart": int(np.count_nonzero(distance > APART)),
     }
 
 

@@ -5,7 +5,6 @@ is said in words, so that a run without it still says why.
 """
 
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.bench.live import Child, RunError, short_folder
+from cortexwire.bench.live import Child, short_folder
 from cortexwire.bench.peers.front_end import bins_of
 from cortexwire.bench.peers.subscribe import COLUMNS
 from cortexwire.bench.services import SERVICES, Running, Setup
@@ -98,7 +98,7 @@ def take_turn(name: str, setup: Setup, seconds: float) -> Turn:
         processes = service.stop()
     rows = np.array(heard["rows"], np.int64).reshape(-1, len(COLUMNS))
     velocities = np.array(heard["velocities"]).reshape(-1, 2)
-    due_ns = _bins_due(rows, setup, began_ns, ended_ns)
+    due_ns = bins_due(rows, setup, began_ns, ended_ns)
     counted = (rows[:, 1] >= began_ns) & (rows[:, 1] < ended_ns)
     return Turn(
         rows=rows[counted],
@@ -135,7 +135,7 @@ def _wait(service: Running, until_s: float) -> None:
             child.check()
 
 
-def _bins_due(rows: NDArray[np.int64], setup: Setup, began_ns: int, ended_ns: int) -> int:
+def bins_due(rows: NDArray[np.int64], setup: Setup, began_ns: int, ended_ns: int) -> int:
     """Bins whose last sample the rig's schedule puts into a span of time; the schedule is known from any one bin."""
     bin_ns = round(load_bundle(setup.bundle).manifest.stream.bin_ms * 1e6)
     if not len(rows):
@@ -147,6 +147,4 @@ def _bins_due(rows: NDArray[np.int64], setup: Setup, began_ns: int, ended_ns: in
 
 def _cpu_ns(pid: int) -> int:
     """Processor time of all threads of a process."""
-    return sum(
-        int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
-    )
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())

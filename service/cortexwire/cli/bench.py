@@ -13,11 +13,13 @@ from cortexwire.errors import ConfigError
 
 Out = Annotated[Path | None, typer.Option(help="Write the results as JSON.", show_default=False)]
 
+Channels = Annotated[str, typer.Option(metavar="N,N...", help="Numbers of channels, one after the other.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(
-        help="Measure: kernels against scipy, latency through the whole service.",
+        help="Measure: kernels against scipy, latency through the whole service, peers beside it, transport alone.",
         no_args_is_help=True,
         rich_markup_mode="rich",
         epilog=examples("cortexwire bench kernels", "cortexwire bench latency --channels 96 --seconds 60"),
@@ -30,6 +32,16 @@ def register(app: typer.Typer) -> None:
             "cortexwire bench latency --transport ipc --no-tap --fifo 50",
         )
     )(latency)
+    group.command(
+        epilog=examples(
+            "cortexwire bench peers",
+            "cortexwire bench peers --channels 1024 --seconds 60 --out peers.json",
+            "cortexwire bench peers --services echo,torch_chain --transport tcp",
+        )
+    )(peers)
+    group.command(epilog=examples("cortexwire bench transport", "cortexwire bench transport --channels 1024 --json"))(
+        transport
+    )
     app.add_typer(group, name="bench", rich_help_panel=options.MEASURE)
 
 
@@ -76,6 +88,66 @@ def latency(
         raise typer.Exit(1) from None
     _show(found, out, json)
     raise typer.Exit(int(any(any(result["losses"].values()) for result in found["results"])))
+
+
+def peers(
+    channels: Channels = "96,256,1024",
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each turn of each service is measured.")] = 20.0,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each service.")] = 2,
+    transport: Annotated[Literal["tcp", "ipc"], typer.Option(help="How packets travel.")] = "ipc",
+    executor: Annotated[Literal["onnx", "incremental"], typer.Option(help="What runs the engine's decoder.")] = "onnx",
+    services: Annotated[
+        str, typer.Option(metavar="NAME,NAME...", help="Whom to compare with.")
+    ] = "echo,torch_chain,redis_chain,ezmsg_graph",
+    out: Out = None,
+    json: options.Json = False,
+) -> None:
+    """The engine end to end beside other services with the same signal, pacing, transport and decoder weights.
+
+    Those that are not installed say so. Exits with 1 when the engine missed a bin.
+    """
+    from cortexwire.bench.live import RunError
+    from cortexwire.bench.peering import run_peers
+
+    wanted = _numbers(channels)
+    note("measuring services in turns; leave the machine alone meanwhile")
+    try:
+        found = run_peers(
+            wanted, seconds, transport=transport, executor=executor, turns=turns, services=services.split(",")
+        )
+    except RunError as error:
+        typer.echo(f"cortexwire: {error}", err=True)
+        raise typer.Exit(1) from None
+    _show(found, out, json)
+    raise typer.Exit(int(any(result["services"]["engine"]["bins_missed"] for result in found["results"])))
+
+
+def transport(
+    channels: Channels = "96,256,1024",
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each turn of each link is measured.")] = 5.0,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each link.")] = 2,
+    out: Out = None,
+    json: options.Json = False,
+) -> None:
+    """What ZeroMQ costs by itself, one way and there and back, beside a bare Unix socket."""
+    from cortexwire.bench.live import RunError
+    from cortexwire.bench.transport import run_transport
+
+    wanted = _numbers(channels)
+    note("measuring transport; leave the machine alone meanwhile")
+    try:
+        found = run_transport(wanted, seconds, turns=turns)
+    except RunError as error:
+        typer.echo(f"cortexwire: {error}", err=True)
+        raise typer.Exit(1) from None
+    _show(found, out, json)
+
+
+def _numbers(channels: str) -> list[int]:
+    try:
+        return [int(part) for part in channels.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"expected numbers, got {channels!r}", param_hint="--channels") from None
 
 
 def _show(found: dict[str, Any], out: Path | None, json: bool) -> None:

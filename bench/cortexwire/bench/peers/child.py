@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(content: Mapping[str, Any]) -> None:
-    print(json.dumps(content), file=sys.__stdout__, flush=True)  # noqa: T201  # the line is the interface
+    print(json.dumps(content), file=sys.__stdout__, flush=True)  # the line is the interface
 
 
 def _echo(settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,9 @@ its copying.
 """
 
 import asyncio
-import os
 import socket as kernel
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
@@ -194,12 +191,15 @@ def serve(settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
     Args:
         settings: `ingest` and `output`, the endpoints, both bound; `bundle`; `thresholds`.
         say: Told the endpoints when all is ready.
+
+    Raises:
+        ValueError: The bundle asks for a common reference, for which the graph has no unit.
     """
     paths = {"bundle": settings["bundle"], "thresholds": settings["thresholds"]}
     source = Source(PathSettings(endpoint=settings["ingest"], **paths))
-    filtered = ButterworthFilter(_filter(load_bundle(settings["bundle"])))
-    crossings = ThresholdCrossings(PathSettings(**paths))
     bundle = load_bundle(settings["bundle"])
+    filtered = ButterworthFilter(_filter(bundle))
+    crossings = ThresholdCrossings(PathSettings(**paths))
     bin_s = bundle.manifest.stream.bin_ms / 1000
     binned = BinnedAggregate(BinnedAggregateSettings(bin_duration=bin_s, operation=AggregationFunction.SUM))
     decoder = Decoder(PathSettings(endpoint=settings["output"], **paths))
@@ -227,10 +227,11 @@ def serve(settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 def _filter(bundle: Bundle) -> ButterworthFilterSettings:
-    chosen = FrontEndSettings.model_validate(bundle.manifest.front_end).filter
-    return ButterworthFilterSettings(
-        order=chosen.order, cuton=chosen.low_hz, cutoff=chosen.high_hz, coef_type="sos"
-    )
+    settings = FrontEndSettings.model_validate(bundle.manifest.front_end)
+    if settings.reference.mode != "none":
+        raise ValueError(f"expected a bundle without a common reference, got {settings.reference.mode}")
+    chosen = settings.filter
+    return ButterworthFilterSettings(order=chosen.order, cuton=chosen.low_hz, cutoff=chosen.high_hz, coef_type="sos")
 
 
 def _free_port() -> int:

@@ -18,7 +18,6 @@ from cortexwire.bench.numpy_chain import LAYOUTS, Layout, NumpyChain
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
 from cortexwire.decoders import Bundle
 from cortexwire.signal.settings import FrontEndSettings
-from cortexwire.types import Raw
 
 CALIBRATION_S: Final = 2.0
 _SETTLING_BINS: Final = 5
@@ -140,7 +139,6 @@ def layout_from_json(values: dict[str, Any]) -> Layout:
 
 
 def _time(chain: NumpyChain, packets: NDArray[np.int16]) -> int:
-    raw: Raw
     start = time.thread_time_ns()
     for raw in packets:
         chain.push(raw)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.types import Raw, Velocity
+from cortexwire.types import Velocity
 from cortexwire.wire import Clock, Clocks, Kind, OutFlag, OutKind, Output, Times, encode_output
 
 EPOCH: Final = 1
@@ -28,7 +28,7 @@ class Signal(NamedTuple):
     sample_index: int
     acquired_ns: int
     sent_ns: int
-    samples: Raw
+    samples: NDArray[np.int16]
 
 
 def read_signal(frame: bytes) -> Signal | None:

@@ -31,7 +31,7 @@ from cortexwire.decoders import load_bundle
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.engine import stop_on_signals
 from cortexwire.runtime.ingest import Ingest
-from cortexwire.wire import OutFlag, OutKind, Times, decode_output, encode_output
+from cortexwire.wire import Times, decode_output, encode_output
 
 MAXLEN: Final = 1000
 """Entries that a stream keeps, about: a second of packets."""
@@ -114,8 +114,9 @@ def find_counts(settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
             made = front_end.push(signal.samples)
             if made is not None:
                 end = signal.sample_index + len(signal.samples)
-                times = (signal.acquired_ns, signal.sent_ns, int(entry[b"received"]), time.monotonic_ns())
-                content = {b"counts": made[0].tobytes(), b"times": np.array((end, *times), np.int64).tobytes()}
+                received_ns, now = int(entry[b"received"]), time.monotonic_ns()
+                times = np.array((end, signal.acquired_ns, signal.sent_ns, received_ns, now), np.int64)
+                content = {b"counts": made[0].tobytes(), b"times": times.tobytes()}
                 client.xadd("bins", content, maxlen=MAXLEN, approximate=True)
     return alignment.counts
 
@@ -134,10 +135,11 @@ def decode(settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
                 client.xadd("velocity", {b"message": end_of_stream()})
                 continue
             counts = np.frombuffer(entry[b"counts"], np.int64).copy()
-            end, *times = np.frombuffer(entry[b"times"], np.int64).tolist()
+            end, acquired_ns, sent_ns, received_ns, binned_ns = np.frombuffer(entry[b"times"], np.int64).tolist()
             velocity = decoder.step(counts)
             now = time.monotonic_ns()
-            output = decoded_output(end, bin_samples, Times(*times, now, now), velocity, counts.astype(np.uint16))
+            times = Times(acquired_ns, sent_ns, received_ns, binned_ns, now, now)
+            output = decoded_output(end, bin_samples, times, velocity, counts.astype(np.uint16))
             client.xadd("velocity", {b"message": encode_output(output)}, maxlen=MAXLEN, approximate=True)
     return {}
 
@@ -164,7 +166,8 @@ def _entries(client: "redis.Redis", stream: str, stop: Event) -> Iterator[Entry]
     while not stop.is_set():
         came: Any = client.xread({stream: last}, count=_BATCH, block=_WAIT_MS)
         for _, entries in came or ():
-            for last, entry in entries:
+            for number, entry in entries:
+                last = number
                 yield entry
 
 

@@ -11,7 +11,6 @@ from cortexwire.bench.peers.packets import Signal, decoded_output
 from cortexwire.bench.peers.torch_gru import TorchGru
 from cortexwire.bench.peers.weights import gru_weights
 from cortexwire.decoders import Bundle
-from cortexwire.types import Raw
 from cortexwire.wire import Times, encode_output
 
 
@@ -29,7 +28,7 @@ class TorchChain:
         self._front_end = numpy_front_end(bundle, layout, thresholds)
         self._decoder = TorchGru(gru_weights(bundle))
         spare = numpy_front_end(bundle, layout, thresholds)
-        silence: Raw = np.zeros((self._bins.packet_samples, self._bins.n_channels), np.int16)
+        silence = np.zeros((self._bins.packet_samples, self._bins.n_channels), np.int16)
         for _ in range(self._bins.packets_per_bin):
             spare.push(silence)
 
