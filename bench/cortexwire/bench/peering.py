@@ -120,6 +120,9 @@ def describe(turns: Sequence[Turn], ours: Sequence[Turn]) -> dict[str, Any]:
         "core_share": {
             role: round(float(np.mean([turn.core_share[role] for turn in turns])), 4) for role in turns[0].core_share
         },
+        "resident_mib": {
+            role: round(max(turn.resident_mib[role] for turn in turns), 1) for role in turns[0].resident_mib
+        },
         "losses": _losses(turns),
         "rig_max_lag_ms": round(max(turn.rig["max_lag_ms"] for turn in turns), 3),
         "agreement": agreement(turns, ours),

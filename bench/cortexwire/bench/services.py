@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cortexwire.bench.live import Child
-from cortexwire.bench.peers.front_end import fastest_layout, find_thresholds, layout_to_json, write_thresholds
+from cortexwire.bench.peers.bins import Bins, bins_of
+from cortexwire.bench.peers.front_end import layout_to_json
+from cortexwire.bench.peers.preparation import fastest_layout, find_thresholds, write_thresholds
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
 from cortexwire.config import EngineConfig, IngestSettings, OutputSocketSettings
 from cortexwire.signal.settings import FrontEndSettings
@@ -44,6 +46,7 @@ class Setup:
     Attributes:
         simulator: The rig.
         bundle: Folder of the bundle.
+        bins: How its stream is cut.
         thresholds: The thresholds file.
         layout: How the chains of numpy are written.
         units: Units of the GRU.
@@ -53,6 +56,7 @@ class Setup:
 
     simulator: SimulatorSettings
     bundle: Path
+    bins: Bins
     thresholds: Path
     layout: Mapping[str, Any]
     units: int
@@ -105,7 +109,7 @@ def prepare(folder: Path, channels: int, transport: Transport, executor: str) ->
     thresholds_uv, thresholds = find_thresholds(bundle, simulator), folder / "thresholds.json"
     write_thresholds(thresholds, thresholds_uv)
     layout = layout_to_json(fastest_layout(bundle, thresholds_uv))
-    return Setup(simulator, bundle.path, thresholds, layout, units, transport, executor)
+    return Setup(simulator, bundle.path, bins_of(bundle), thresholds, layout, units, transport, executor)
 
 
 def absent(service: str) -> str | None:

@@ -1,7 +1,8 @@
 """One turn of one service: rig, service, subscriber and sleeper together, and every bin that was due accounted for."""
 
+import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.bench.live import Child, short_folder
-from cortexwire.bench.peers.front_end import bins_of
 from cortexwire.bench.peers.subscribe import COLUMNS
 from cortexwire.bench.services import SERVICES, Running, Setup
-from cortexwire.decoders import load_bundle
 
 LEAD_S: Final = 2.0
 """Signal before the first bin that counts: filters settle, the decoder warms up, the machine finds its pace."""
@@ -21,8 +20,6 @@ DRAIN_S: Final = 3.0
 """How long a service may take to catch up after the last packet; what comes later is missed."""
 TAIL_S: Final = 0.5
 """Signal after the last bin that counts."""
-_START_S: Final = 10.0
-"""Room for the rig to start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +32,7 @@ class Turn:
         due: Bins that were due.
         sleeper_us: By how much each sleep of 1 ms was too long.
         core_share: Share of one core that each process took.
+        resident_mib: Resident memory of each process when the time was up.
         damaged: Outputs that broke the protocol.
         rig: The rig's summary.
         processes: What each process of the service said at its end.
@@ -45,6 +43,7 @@ class Turn:
     due: int
     sleeper_us: NDArray[np.float64]
     core_share: dict[str, float]
+    resident_mib: dict[str, float]
     damaged: int
     rig: dict[str, Any]
     processes: dict[str, Any]
@@ -91,6 +90,7 @@ def take_turn(name: str, setup: Setup, seconds: float) -> Turn:
         began_ns, before = time.monotonic_ns(), {role: _cpu_ns(pid) for role, pid in pids.items()}
         _wait(service, began_ns / 1e9 + seconds)
         ended_ns, after = time.monotonic_ns(), {role: _cpu_ns(pid) for role, pid in pids.items()}
+        resident_mib = {role: _resident_mib(pid) for role, pid in pids.items()}
         slept = sleeper.stop()["over_ns"]
         sent = rig.result()
         service.subscriber.ended(DRAIN_S)
@@ -98,14 +98,15 @@ def take_turn(name: str, setup: Setup, seconds: float) -> Turn:
         processes = service.stop()
     rows = np.array(heard["rows"], np.int64).reshape(-1, len(COLUMNS))
     velocities = np.array(heard["velocities"]).reshape(-1, 2)
-    due_ns = bins_due(rows, setup, began_ns, ended_ns)
+    due = bins_due(rows, setup, began_ns, ended_ns)
     counted = (rows[:, 1] >= began_ns) & (rows[:, 1] < ended_ns)
     return Turn(
         rows=rows[counted],
         velocities=velocities[counted],
-        due=due_ns,
+        due=due,
         sleeper_us=np.array(slept) / 1e3,
         core_share={role: (after[role] - before[role]) / (ended_ns - began_ns) for role in pids},
+        resident_mib=resident_mib,
         damaged=heard["damaged"],
         rig=sent,
         processes=processes,
@@ -113,13 +114,12 @@ def take_turn(name: str, setup: Setup, seconds: float) -> Turn:
 
 
 def _rig(setup: Setup, service: Running, seconds: float) -> Child:
-    bins = bins_of(load_bundle(setup.bundle))
     return Child(
         "rig",
         {
             "endpoint": service.ingest,
             "simulator": setup.simulator.model_dump(mode="json"),
-            "packet_samples": bins.packet_samples,
+            "packet_samples": setup.bins.packet_samples,
             "socket": "pub",
             "bind": False,
             "seconds": seconds,
@@ -137,7 +137,7 @@ def _wait(service: Running, until_s: float) -> None:
 
 def bins_due(rows: NDArray[np.int64], setup: Setup, began_ns: int, ended_ns: int) -> int:
     """Bins whose last sample the rig's schedule puts into a span of time; the schedule is known from any one bin."""
-    bin_ns = round(load_bundle(setup.bundle).manifest.stream.bin_ms * 1e6)
+    bin_ns = round(setup.bins.bin_samples / setup.bins.rate_hz * 1e9)
     if not len(rows):
         return (ended_ns - began_ns) // bin_ns
     known_ns = int(rows[0, 1])
@@ -146,5 +146,14 @@ def bins_due(rows: NDArray[np.int64], setup: Setup, began_ns: int, ended_ns: int
 
 
 def _cpu_ns(pid: int) -> int:
-    """Processor time of all threads of a process."""
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+    """Processor time of all threads of a process; one that has just ended counts no more."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):
+            spent += int((task / "schedstat").read_text().split()[0])
+    return spent
+
+
+def _resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -65,11 +65,11 @@ ROLES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "torch_chain": _torch_chain,
     "ezmsg_graph": _ezmsg_graph,
     "subscribe": _of("subscribe", "subscribe"),
-    "redis_server": _of("redis_chain", "server"),
-    "redis_forward": _of("redis_chain", "forward"),
+    "redis_server": _of("redis_streams", "server"),
+    "redis_forward": _of("redis_streams", "forward"),
     "redis_counts": _of("redis_chain", "find_counts"),
     "redis_decode": _of("redis_chain", "decode"),
-    "redis_subscribe": _of("redis_chain", "subscribe"),
+    "redis_subscribe": _of("redis_streams", "subscribe"),
 }
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from ezmsg.util.messages.axisarray import AxisArray
 from ezmsg.util.messages.util import replace
 
 from cortexwire.bench.numpy_chain import LAYOUTS, Crossings
-from cortexwire.bench.peers.front_end import bins_of, read_thresholds
+from cortexwire.bench.peers.bins import bins_of
+from cortexwire.bench.peers.front_end import read_thresholds
 from cortexwire.bench.peers.packets import Alignment, decoded_output, end_of_stream, is_end, read_signal
 from cortexwire.bench.peers.process import Say, keep_collector_out
 from cortexwire.bench.peers.torch_gru import TorchGru

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cortexwire.bench.peers.front_end import bins_of, layout_from_json, numpy_front_end, read_thresholds
+from cortexwire.bench.peers.bins import bins_of
+from cortexwire.bench.peers.front_end import layout_from_json, numpy_front_end, read_thresholds
 from cortexwire.bench.peers.packets import Signal, decoded_output
 from cortexwire.bench.peers.torch_gru import TorchGru
 from cortexwire.bench.peers.weights import gru_weights

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import zmq
 
-from cortexwire.bench.peers.front_end import bins_of
+from cortexwire.bench.peers.bins import bins_of
 from cortexwire.bench.peers.packets import Alignment, Signal, decoded_output, end_of_stream, is_end, read_signal
 from cortexwire.bench.peers.process import Say, keep_collector_out
 from cortexwire.config import IngestSettings, OutputSocketSettings
