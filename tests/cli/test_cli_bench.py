@@ -71,9 +71,14 @@ def test_peers_fail_when_the_engine_missed_a_bin(command: Command, monkeypatch: 
 
 def test_transport_is_measured_by_the_bench_room(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(transport, "run_transport", lambda *given, **more: asked.append((given, more)) or RESULT)
+
+    def run(channels: list[int], seconds: float, **settings: Any) -> dict[str, Any]:
+        asked.append((channels, seconds, settings))
+        return RESULT
+
+    monkeypatch.setattr(transport, "run_transport", run)
     assert json.loads(command("bench", "transport", "--channels", "8", "--turns", "1", "--json").out) == RESULT
-    assert asked == [(([8], 5.0), {"turns": 1})]
+    assert asked == [([8], 5.0, {"turns": 1})]
 
 
 @pytest.mark.parametrize(("name", "module"), [("run_peers", peering), ("run_transport", transport)])
