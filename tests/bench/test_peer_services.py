@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cortexwire.bench import turns
+from cortexwire.bench import service_turns as turns
 from cortexwire.bench.live import short_folder
 from cortexwire.bench.numpy_chain import LAYOUTS
 from cortexwire.bench.peering import agreement, run_peers
@@ -20,7 +20,7 @@ from cortexwire.bench.peers.subscribe import COLUMNS
 from cortexwire.bench.peers.weights import gru_weights
 from cortexwire.bench.peers.zmq_service import Echo
 from cortexwire.bench.services import PEERS_MODULE, SERVICES, Setup, Transport, absent, prepare
-from cortexwire.bench.turns import Turn
+from cortexwire.bench.service_turns import Turn
 from cortexwire.clients.simulator import SimulatedSession
 from cortexwire.decoders import Bundle, OnnxDecoder, load_bundle
 from cortexwire.errors import BundleError, ConfigError

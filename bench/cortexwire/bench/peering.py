@@ -19,7 +19,7 @@ from cortexwire.bench.environment import environment_record
 from cortexwire.bench.latency import percentiles
 from cortexwire.bench.live import RunError, short_folder
 from cortexwire.bench.services import ENGINE, SERVICES, Transport, absent, prepare
-from cortexwire.bench.turns import Turn, take_turn
+from cortexwire.bench.service_turns import Turn, take_turn
 from cortexwire.errors import ConfigError
 
 CHANNELS: Final = (96, 256, 1024)

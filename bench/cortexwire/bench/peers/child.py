@@ -45,7 +45,7 @@ def _torch_chain(settings: dict[str, Any]) -> dict[str, Any]:
 def _ezmsg_graph(settings: dict[str, Any]) -> dict[str, Any]:
     # Otherwise ezmsg makes a folder for its profiler's log in the home folder.
     os.environ["EZMSG_PROFILE"] = os.devnull
-    from cortexwire.bench.peers.ezmsg_graph import serve
+    from cortexwire.bench.peers.ezmsg_service import serve
 
     return serve(settings, _say)
 
