@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cortexwire.bench import everything, latency, soak
+from cortexwire.bench import everything, latency, peering, soak, transport
 from cortexwire.bench.live import RunError
 from tests.cli.running import Command
 
@@ -121,9 +121,50 @@ def test_a_regression_fails_and_a_page_is_written(command: Command, tmp_path: Pa
     assert command("bench", "compare", old, tmp_path / "none").code == 2
 
 
-@pytest.mark.parametrize("name", ["kernels", "latency", "decoders", "scale", "soak", "all", "compare"])
+@pytest.mark.parametrize(
+    "name", ["kernels", "latency", "decoders", "scale", "soak", "all", "compare", "peers", "transport"]
+)
 def test_every_benchmark_tells_how_it_is_used(command: Command, name: str) -> None:
     ran = command("bench", name, "--help")
     assert ran.code == 0
     assert f"cortexwire bench {name}" in ran.out
     assert "--json" in ran.out
+
+
+def test_peers_fail_when_the_engine_missed_a_bin(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(channels: list[int], seconds: float, **settings: Any) -> dict[str, Any]:
+        asked.append((channels, seconds, settings["services"], settings["executor"]))
+        return {"results": [{"channels": 8, "services": {"engine": {"bins_missed": len(asked) - 1}}}]}
+
+    monkeypatch.setattr(peering, "run_peers", run)
+    given = ("--channels", "8", "--services", "echo,torch_chain", "--executor", "incremental")
+    assert command("bench", "peers", "--seconds", "2", *given).code == 0
+    assert asked == [([8], 2.0, ["echo", "torch_chain"], "incremental")]
+    assert command("bench", "peers").code == 1
+    assert command("bench", "peers", "--channels", "some").code == 2
+
+
+def test_transport_is_measured_by_the_bench_room(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(channels: list[int], seconds: float, **settings: Any) -> dict[str, Any]:
+        asked.append((channels, seconds, settings))
+        return RESULT
+
+    monkeypatch.setattr(transport, "run_transport", run)
+    assert json.loads(command("bench", "transport", "--channels", "8", "--turns", "1", "--json").out) == RESULT
+    assert asked == [([8], 5.0, {"turns": 1})]
+
+
+@pytest.mark.parametrize(("name", "module"), [("run_peers", peering), ("run_transport", transport)])
+def test_a_comparison_that_could_not_be_made_fails(
+    name: str, module: ModuleType, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any, **__: Any) -> dict[str, Any]:
+        raise RunError("rig: ended")
+
+    monkeypatch.setattr(module, name, run)
+    ran = command("bench", name.removeprefix("run_"))
+    assert (ran.code, ran.err.splitlines()[-1]) == (1, "cortexwire: rig: ended")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import zmq
 
@@ -56,9 +56,12 @@ class RunError(CortexwireError):
 class Child:
     """One process of `cortexwire.bench.child`: started, ready, and ended with its result.
 
+    It ends with the process that started it, however that ends.
+
     Args:
         role: What it runs.
         settings: What it is told.
+        module: The module that knows the role.
 
     Attributes:
         ready: What it said when it was ready.
@@ -67,11 +70,9 @@ class Child:
         RunError: It ended, or said nothing, before it was ready.
     """
 
-    def __init__(
-        self, role: Literal["engine", "rig", "subscribe", "sleep", "telemetry"], settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, role: str, settings: Mapping[str, Any], module: str = "cortexwire.bench.child") -> None:
         self._role = role
-        command = [sys.executable, "-m", "cortexwire.bench.child", role, json.dumps(dict(settings))]
+        command = [sys.executable, "-m", module, role, json.dumps(dict(settings))]
         with ExitStack() as opened:
             self._errors = opened.enter_context(tempfile.TemporaryFile())
             # In a group of its own: Ctrl-C reaches whoever measures, which then ends its processes in order.
@@ -118,6 +119,14 @@ class Child:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip()[-_SAID:]
             raise RunError(f"{self._role}: ended with exit status {self._process.returncode}: {said}")
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for it to end by itself for at most `seconds`; whether it has."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def result(self, seconds: float = START_S) -> dict[str, Any]:
         """Wait for it to end by itself, and give its result.

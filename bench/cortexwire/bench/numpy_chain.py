@@ -93,6 +93,7 @@ class NumpyChain:
         thresholds_uv: Negative thresholds, `(n_channels,)`.
         refractory: In samples.
         packets_per_bin: Packets that fill a bin.
+        band_power: Whether to compute it; else it is zero.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class NumpyChain:
         thresholds_uv: NDArray[np.float64],
         refractory: int,
         packets_per_bin: int,
+        band_power: bool = True,
     ) -> None:
         scaled = sos.copy()
         scaled[0, :3] *= uv_per_bit
@@ -116,6 +118,7 @@ class NumpyChain:
         self._thresholds = np.expand_dims(thresholds_uv.astype(layout.dtype), self._axis)
         self._crossings = Crossings(n, refractory)
         self._packets_per_bin = packets_per_bin
+        self._band_power = band_power
         self._packets = self._samples = 0
         self._counts: NDArray[np.int64] = np.zeros(n, np.int64)
         self._power: NDArray[Any] = np.zeros(n, layout.dtype)
@@ -129,7 +132,8 @@ class NumpyChain:
             self._zi = zi[:, :, None] * first if self._layout.time_first else zi[:, None, :] * first[:, None]
         y: Any
         y, self._zi = signal.sosfilt(self._sos, x, axis=self._axis, zi=self._zi)
-        self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
+        if self._band_power:
+            self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
         beyond = y <= self._thresholds
         self._counts += self._crossings.find(beyond if self._layout.time_first else beyond.T)[0]
         self._samples += len(raw)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cortexwire.cli import bench_suite, options
+from cortexwire.cli import bench_peers, bench_suite, options
 from cortexwire.cli.bench_output import Html, Out, show
 from cortexwire.cli.console import note, progress_of_parts
 from cortexwire.cli.help import examples
@@ -15,7 +15,7 @@ from cortexwire.errors import ConfigError
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(
-        help="Measure: kernels, decoders, latency through the whole service; compare measurements.",
+        help="Measure: kernels, decoders, transport, latency through the whole service, peers beside it; compare.",
         no_args_is_help=True,
         rich_markup_mode="rich",
         epilog=examples(
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         )
     )(latency)
     bench_suite.register(group)
+    bench_peers.register(group)
     app.add_typer(group, name="bench", rich_help_panel=options.MEASURE)
 
 
