@@ -45,7 +45,7 @@ PARTS: Final[dict[str, Part]] = {
     ),
     "decoders": Part("decoders", "run_decoders", 200, 60, {}, {"seconds": 1.0}),
     "transport": Part("transport", "run_transport", 120, 30, {}, {"seconds": 2.0}, tells=False),
-    "peers": Part("peers.run", "run_peers", 600, 120, {}, {"seconds": 3.0}, tells=False),
+    "peers": Part("peering", "run_peers", 800, 150, {}, {"seconds": 3.0, "turns": 1}, tells=False),
     "latency": Part("latency", "run_latency", 180, 40, {**_GRU, "repeats": 2}, {"seconds": 4.0, "repeats": 1}),
     "scale": Part(
         "scale", "run_scale", 260, 60, {},
