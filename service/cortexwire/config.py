@@ -78,6 +78,10 @@ class RealtimeSettings(_Settings):
     )
     lock_memory: bool = Field(default=False, description="Lock the process's memory, present and future.")
     cpu: Annotated[int, Field(ge=0)] | None = Field(default=None, description="The one CPU to run on.")
+    rehearse: bool = Field(
+        default=True,
+        description="Run the end of a bin on throw-away data one packet before, so that the real one is quick.",
+    )
 
 
 class EngineConfig(_Settings):
@@ -88,6 +92,11 @@ class EngineConfig(_Settings):
     bundle: Path | None = Field(default=None, description="Folder of the model bundle.")
     overlay: Path | None = Field(default=None, description="Parameters of the day, laid over the bundle's.")
     provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What runs the decoder.")
+    executor: Literal["onnx", "incremental"] = Field(
+        default="onnx",
+        description="onnx: the whole step in ONNX Runtime at the end of a bin; incremental: what can be computed "
+        "before the bin's last packet is, on the CPU, with outputs equal to about 1e-6.",
+    )
     armed: bool = Field(default=False, description="Whether outputs are commands from the start.")
     thresholds: Path | None = Field(default=None, description="File with the channels' thresholds in microvolts.")
     run_dir: Path = Field(

@@ -94,6 +94,12 @@ class FakePipeline:
         notes, self.notes = self.notes, []
         return notes
 
+    def settle(self) -> None:
+        """Nothing was put off."""
+
+    def rehearse(self) -> None:
+        """Nothing to rehearse."""
+
     def warm_up(self) -> None:
         """Remember it."""
         self.warm = True

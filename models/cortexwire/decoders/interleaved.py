@@ -99,6 +99,10 @@ class InTurn:
         """Run throw-away steps that change nothing."""
         self._shared.warm_up(runs)
 
+    def settle(self) -> None:
+        """Do what was put off, for all."""
+        self._shared.settle()
+
 
 def interleaved(decoder: Decoder, n_states: int) -> tuple[InTurn, ...]:
     """Divide a decoder among states that take turns; whoever does so leaves its `step` and state alone.

@@ -54,6 +54,7 @@ def engine(
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
     provider: options.Provider = None,
+    executor: options.Executor = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of telemetry, tap and control socket.", show_default="$XDG_RUNTIME_DIR")
     ] = None,
@@ -82,6 +83,7 @@ def engine(
         "thresholds": thresholds,
         "overlay": overlay,
         "provider": provider,
+        "executor": executor,
         "run_dir": run_dir,
         "realtime.fifo_priority": fifo,
     }

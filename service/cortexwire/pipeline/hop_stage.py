@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.manifest import StreamSpec
-from cortexwire.pipeline.bin_stage import BinStage, Closed, Event, Reset
+from cortexwire.pipeline.bin_stage import BinStage, Closed, Event, EventSink, Reset
 from cortexwire.pipeline.channels import ChannelWatch
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.items import Gap, Item, Span
@@ -70,7 +70,32 @@ class HopStage(BinStage):
         """The first hop after the edge at which thresholds and masks change next."""
         return (self._source.index + 1) * self._parts if self._begun else 0
 
-    def _take(self, item: Item, events: list[Event]) -> None:
+    @property
+    def ends_next(self) -> bool:
+        """Whether the next packet will end a hop, going by the last ones."""
+        return self._regular.open and self._until_edge <= self._regular.n_samples
+
+    @property
+    def _until_edge(self) -> int:
+        """Samples that the open hop still takes."""
+        position = self._source.position
+        return self.hops.start(self.hops.bin_of(position) + 1) - position
+
+    def take(self, frame: bytes | memoryview, events: EventSink) -> None:
+        """Take one frame, good or bad, and hand on what it brings about while it does so."""
+        regular = self._regular
+        if regular.open and regular.n_samples > self._until_edge:
+            # It has to be cut where the hop ends.
+            regular.open = False
+        super().take(frame, events)
+
+    def _go_on(self, frame: bytes | memoryview, values: NDArray[np.int16], events: EventSink) -> None:
+        if self._until_edge == self._regular.n_samples:
+            self.last_packet = self._regular.stamp(frame)
+        super()._go_on(frame, values, events)
+        self._look(events)
+
+    def _take(self, item: Item, events: EventSink) -> None:
         if not isinstance(item, Span):
             super()._take(item, events)
             return
@@ -89,7 +114,7 @@ class HopStage(BinStage):
             start, hop = edge, hop + 1
         yield Span(packet, start - packet.sample_index)
 
-    def _look(self, events: list[Event]) -> None:
+    def _look(self, events: EventSink) -> None:
         """Make the bin of a hop that ends here, inside a bin."""
         position = self._source.position
         hop = self.hops.bin_of(position)
@@ -107,7 +132,7 @@ class HopStage(BinStage):
         self._sliding.begin(sample_index)
         self._was_calibrated = True
 
-    def _gap(self, gap: Gap, events: list[Event]) -> None:
+    def _gap(self, gap: Gap, events: EventSink) -> None:
         source = self._source
         whole = gap.stop - gap.start < self._reset_samples
         self._pass_over(gap.stop if whole else min(gap.stop, source.position + source.until_edge), events)
@@ -119,7 +144,7 @@ class HopStage(BinStage):
             self._begin_anew(gap.stop)
         events.append(Reset(self.next_bin - before))
 
-    def _pass_over(self, stop: int, events: list[Event]) -> None:
+    def _pass_over(self, stop: int, events: EventSink) -> None:
         """Samples up to `stop` are missing."""
         source = self._source
         while source.position < stop:
@@ -127,7 +152,7 @@ class HopStage(BinStage):
             self._closed(source.gap(min(edge, stop)), events)
             self._look(events)
 
-    def _closed(self, bins: list[Bin], events: list[Event]) -> None:
+    def _closed(self, bins: list[Bin], events: EventSink) -> None:
         """As without hops; then number the bin by its last hop."""
         closed: list[Event] = []
         super()._closed(bins, closed)
@@ -166,6 +191,19 @@ class HopWatch(ChannelWatch):
         super().__init__(n_channels, bin_s, window_s)
         self._parts = parts
 
-    def add(self, closed: Bin) -> NDArray[np.float64] | None:
-        """Take a bin; those that overlap with the ones taken are left out."""
-        return None if (closed.index + 1) % self._parts else super().add(closed)
+    def changes(self, closed: Bin) -> list[str]:
+        """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost."""
+        return [] if self._overlaps(closed) else super().changes(closed)
+
+    def smooth(self, closed: Bin) -> None:
+        """Let the displayed rates follow a bin."""
+        if not self._overlaps(closed):
+            super().smooth(closed)
+
+    def measure(self, closed: Bin) -> NDArray[np.float64] | None:
+        """Take a bin; returns rates in hertz, NaN for channels without data, when the window is full."""
+        return None if self._overlaps(closed) else super().measure(closed)
+
+    def _overlaps(self, closed: Bin) -> bool:
+        """Whether a bin has samples in common with those that are followed."""
+        return (closed.index + 1) % self._parts != 0

@@ -8,9 +8,11 @@ sequence, though: all of them go through one output stage, whose memory (smoothi
 
 from cortexwire.decoders.contract import Decoder
 from cortexwire.decoders.interleaved import interleaved
+from cortexwire.pipeline.bin_stage import BinStage
 from cortexwire.pipeline.decode_stage import Decoded, DecodeStage
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.signal.binning import Bin
+from cortexwire.wire import Validity
 
 
 class InterleavedStage:
@@ -29,11 +31,21 @@ class InterleavedStage:
         self.output = output
         self._stages = tuple(DecodeStage(state, output) for state in interleaved(decoder, parts))
 
+    def follow(self, stage: BinStage) -> None:
+        """Let every state add up crossings as they come, which none that shares its decoder can."""
+        for state in self._stages:
+            state.follow(stage)
+
+    def skip(self) -> None:
+        """A bin was closed that is not decoded."""
+        for state in self._stages:
+            state.skip()
+
     def reset(self) -> None:
         """Forget the past of all states."""
         for stage in self._stages:
             stage.reset()
 
-    def step(self, closed: Bin) -> Decoded:
-        """Decode one bin with the state that decoded the bin before it."""
-        return self._stages[(closed.index + 1) % len(self._stages)].step(closed)
+    def step(self, closed: Bin, validity: Validity) -> Decoded:
+        """Decode one bin with the state that decoded the bin before it; the rest as `DecodeStage.step`."""
+        return self._stages[(closed.index + 1) % len(self._stages)].step(closed, validity)

@@ -172,9 +172,21 @@ class SlidingBins:
         status = source.status_over(joined.blocks) | self._status
         if joined.missing == end - start:
             status &= ~np.uint8(RAILING)
+        flagged = int(np.count_nonzero(status))
+        railing = int(np.count_nonzero(status & RAILING)) if flagged else 0
         counts = np.minimum(joined.counts, 65535).astype(np.uint16)
         return Bin(
-            hop, start, end, counts, self._power(joined), joined.observed, joined.missing, joined.artefact, status
+            hop,
+            start,
+            end,
+            counts,
+            self._power(joined),
+            joined.observed,
+            joined.missing,
+            joined.artefact,
+            status,
+            flagged,
+            railing,
         )
 
     def _power(self, joined: Held) -> NDArray[np.float32] | None:

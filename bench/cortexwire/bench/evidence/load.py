@@ -13,6 +13,7 @@ import numpy as np
 
 from cortexwire.bench.latency import Load, Measured, describe, measure
 from cortexwire.bench.live import short_folder
+from cortexwire.bench.measured import BULK
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.wire import RecordKind
 
@@ -46,7 +47,7 @@ def load_run(*, channels: int = CHANNELS, seconds: float = SECONDS) -> dict[str,
     run = measure(load)
     growth = memory_growth_mib(run)
     tap = tap_share(channels)
-    described = describe(load, run)
+    described = {name: value for name, value in describe(load, run).items() if name not in BULK}
     bins = round(seconds * 50)
     passed = (
         not any(run.losses.values())
