@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cortexwire.decoders import Bundle, OnnxDecoder, StreamSpec, load_bundle, write_bundle
+from cortexwire.decoders.executors import EXECUTORS, ExecutorName, make_decoder
 from cortexwire.decoders.graph import parse_graph
 from cortexwire.decoders.hop import Hop, hop_of, plan_hop
 from cortexwire.decoders.interleaved import InTurn, interleaved
@@ -138,22 +139,27 @@ def test_bins_for_rows_are_taken_one_at_a_time(tmp_path: Path, timing: dict[str,
         OnnxDecoder(bundle, "cpu")
 
 
-def test_each_of_several_in_turn_obeys_the_laws_of_a_decoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_each_of_several_in_turn_obeys_the_laws_of_a_decoder(tmp_path: Path, executor: ExecutorName) -> None:
     bundle = small_bundle(tmp_path)
 
     def make() -> InTurn:
-        one, *_, other = interleaved(OnnxDecoder(bundle, "cpu"), 3)
+        one, *_, other = interleaved(make_decoder(bundle, executor, "cpu"), 3)
         one.step(np.ones(one.n_features, np.float32))
         return other
 
     check_decoder(make, as_filter(bundle).predict)
 
 
-def test_those_in_turn_share_everything_but_their_past(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settled", [(), (0,), (1,), (0, 1, 2)])
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_those_in_turn_share_everything_but_their_past(
+    tmp_path: Path, executor: ExecutorName, settled: tuple[int, ...]
+) -> None:
     bundle = small_bundle(tmp_path)
     rows = np.random.default_rng(2).poisson(1.0, (30, bundle.manifest.n_features)).astype(np.float32)
-    turns = interleaved(OnnxDecoder(bundle, "cpu"), 3)
-    alone = [OnnxDecoder(bundle, "cpu") for _ in turns]
+    turns = interleaved(make_decoder(bundle, executor, "cpu"), 3)
+    alone = [make_decoder(bundle, executor, "cpu") for _ in turns]
     for k, row in enumerate(rows):
         if k == 14:
             alone[1].reset()
@@ -161,6 +167,8 @@ def test_those_in_turn_share_everything_but_their_past(tmp_path: Path) -> None:
         if k == 15:
             turns[2].reset()
             alone[2].reset()
+        for turn in settled:
+            turns[turn].settle()
         assert turns[k % 3].step(row)["velocity"].tobytes() == alone[k % 3].step(row)["velocity"].tobytes()
     for one, other in zip(turns, alone, strict=True):
         assert {n: v.tobytes() for n, v in one.state().items()} == {n: v.tobytes() for n, v in other.state().items()}

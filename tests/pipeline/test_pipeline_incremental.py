@@ -16,6 +16,7 @@ from cortexwire.training import seeded_bundle
 from cortexwire.training.features import designed, stream_of
 from cortexwire.training.seeded_gru import seeded_gru
 from cortexwire.wire import Executor, Kind, OutFlag, OutKind, Output, decode_packet, encode_output, strip_times
+from tests.pipeline.hopping import hopping
 
 CHANNELS = 40
 SECONDS = 1.5
@@ -136,3 +137,56 @@ def test_the_crossings_are_added_as_they_come(session: RecordedSession, bundle: 
 def test_a_graph_executor_is_told_of_no_crossing(session: RecordedSession, bundle: Bundle) -> None:
     pipeline = Pipeline(PipelineSettings(), OnnxDecoder(bundle))
     assert pipeline.bins._source._follow is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_finer_output_is_that_of_the_graph_however_packets_are_cut_and_whatever_is_missing(
+    session: RecordedSession, bundle: Bundle, interleaved: bool
+) -> None:
+    fine = hopping(bundle, 4, interleaved=interleaved)
+    want, _ = decoded(session, fine, "onnx", 30)
+    came, pipeline = decoded(session, fine, "incremental", 30)
+    assert sum(output.kind is OutKind.DECODED for output in want) > 160
+    compare(want, came)
+    assert pipeline.bins._source._follow is None  # type: ignore[union-attr]
+    for size in SIZES:
+        again, _ = decoded(session, fine, "incremental", size)
+        assert frames(again) == frames(came), size
+    for lost in (range(20_010, 20_100), range(21_000, 26_010)):
+        want, _ = decoded(session, fine, "onnx", 30, lost=lost)
+        came, _ = decoded(session, fine, "incremental", 30, lost=lost)
+        compare(want, came)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("parts", [1, 4])
+def test_rehearsing_before_each_end_and_settling_after_it_change_no_byte(
+    session: RecordedSession, bundle: Bundle, executor: ExecutorName, parts: int
+) -> None:
+    made = hopping(bundle, parts) if parts > 1 else bundle
+    want, _ = decoded(session, made, executor, 30)
+    pipeline = Pipeline(PipelineSettings(), make_decoder(made, executor), armed=True, rehearse=True)
+    pipeline.warm_up()
+    rehearsal, short = pipeline._rehearsal, pipeline.bins._go_on
+    assert rehearsal is not None
+    edges: list[int] = []
+    shorts = 0
+
+    def counted(*args: object) -> None:
+        nonlocal shorts
+        shorts += 1
+        short(*args)  # type: ignore[arg-type]
+
+    pipeline.bins._go_on = counted  # type: ignore[assignment, method-assign]
+    outputs: list[Output] = []
+    for frame in session_packets(session, 30, 3):
+        came = pipeline.packet(frame)
+        outputs += came
+        if came:
+            pipeline.settle()
+        elif pipeline.bins.ends_next:
+            edges.append(pipeline.bins.next_bin)
+            rehearsal()
+    assert frames([*outputs, *pipeline.finish()]) == frames(want)
+    assert len(edges) == len(set(edges)) > 0.9 * SECONDS * 50 * parts
+    assert shorts > 0.9 * SECONDS * 1000

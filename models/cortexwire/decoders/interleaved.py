@@ -100,8 +100,8 @@ class InTurn:
         self._shared.warm_up(runs)
 
     def settle(self) -> None:
-        """Do what was put off, for all."""
-        self._shared.settle()
+        """Do what was put off, and lie ready to be the next that steps."""
+        self._bank.give(self._turn).settle()
 
 
 def interleaved(decoder: Decoder, n_states: int) -> tuple[InTurn, ...]:

@@ -115,6 +115,10 @@ class DecodeStage:
             stage.listen(decoder)
             self._counting = decoder
 
+    def settle(self) -> None:
+        """Do what was put off until the outputs are out."""
+        self.decoder.settle()
+
     def skip(self) -> None:
         """A bin was closed that is not decoded."""
         if self._counting is not None:

@@ -30,6 +30,7 @@ class InterleavedStage:
     def __init__(self, decoder: Decoder, output: OutputStage, parts: int) -> None:
         self.output = output
         self._stages = tuple(DecodeStage(state, output) for state in interleaved(decoder, parts))
+        self._next = self._stages[0]
 
     def follow(self, stage: BinStage) -> None:
         """Let every state add up crossings as they come, which none that shares its decoder can."""
@@ -48,4 +49,10 @@ class InterleavedStage:
 
     def step(self, closed: Bin, validity: Validity) -> Decoded:
         """Decode one bin with the state that decoded the bin before it; the rest as `DecodeStage.step`."""
-        return self._stages[(closed.index + 1) % len(self._stages)].step(closed, validity)
+        turn = (closed.index + 1) % len(self._stages)
+        self._next = self._stages[(turn + 1) % len(self._stages)]
+        return self._stages[turn].step(closed, validity)
+
+    def settle(self) -> None:
+        """Do what was put off, and lay out the state whose turn is next."""
+        self._next.settle()

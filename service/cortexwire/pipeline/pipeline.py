@@ -157,6 +157,7 @@ class Pipeline:
         if hop.parts == 1:
             # The crossings of the open bin are not those of a bin that overlaps it.
             self._decode.follow(self.bins)
+        self._settle = self._decode.settle if hop.interleaved else decoder.settle
         self._decoder = decoder
         self._bundle_hash = bundle.hash
         self._executor = EXECUTORS[decoder.executor]
@@ -270,7 +271,7 @@ class Pipeline:
             if decoded:
                 self._watch.smooth(closed)
         self._unsettled.clear()
-        self._decoder.settle()
+        self._settle()
 
     def finish(self) -> list[Output]:
         """The input is over: use what was held back to wait for missing packets."""
