@@ -76,6 +76,11 @@ class RealtimeSettings(_Settings):
     fifo_priority: Annotated[int, Field(ge=1, le=99)] | None = Field(
         default=None, description="SCHED_FIFO priority; none leaves the normal scheduler."
     )
+    slice_us: Annotated[int, Field(ge=100, le=100_000)] | None = Field(
+        default=None,
+        description="Time slice asked of the normal scheduler, in microseconds: who asks for a shorter one runs sooner "
+        "when woken (Linux 6.12 and later).",
+    )
     lock_memory: bool = Field(default=False, description="Lock the process's memory, present and future.")
     cpu: Annotated[int, Field(ge=0)] | None = Field(default=None, description="The one CPU to run on.")
     rehearse: bool = Field(

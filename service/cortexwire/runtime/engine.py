@@ -30,7 +30,7 @@ from cortexwire.runtime.loop import COUNTERS, HotLoop, LoopParts, PipelineLike
 from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
-from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, fifo_permitted
+from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import TelemetryWriter
 
@@ -154,8 +154,10 @@ class Engine:
         return self.run_dir
 
     def _context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        slice_us, priority = self.config.realtime.slice_us, self.config.realtime.fifo_priority
+        if slice_us is not None:
+            ask_for_slice(slice_us)  # threads that start from here on inherit it
         context = zmq.Context()
-        priority = self.config.realtime.fifo_priority
         # libzmq aborts the process when its I/O thread may not have what it was told to take.
         if priority is not None and fifo_permitted(priority):
             context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_FIFO)
