@@ -11,7 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from cortexwire.bench.slowing import Slowed
 
 SLEEP_NS: Final = 1_000_000
 """What the bare sleeper asks for."""
@@ -29,18 +32,35 @@ def _say(content: Mapping[str, Any]) -> None:
 
 
 def _engine(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run an engine with an `EngineConfig` until SIGTERM; gives its summary."""
+    """Run an engine with an `EngineConfig` until SIGTERM; gives its summary.
+
+    `slow` beside the configuration is a `cortexwire.bench.slowing.Slowing`; when it begins is told with the endpoints.
+    """
     import structlog
 
     from cortexwire.config import EngineConfig
     from cortexwire.runtime.engine import Engine, stop_on_signals
 
+    slowed = _slowed(settings.pop("slow", None))
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with stop_on_signals() as stop, Engine(EngineConfig.model_validate(settings)) as engine:
-        _say({"ingest": engine.ingest_endpoint, "output": engine.output_endpoint})
+    config = EngineConfig.model_validate(settings)
+    with stop_on_signals() as stop, Engine(config, *([slowed.build] if slowed else [])) as engine:
+        ready: dict[str, Any] = {"ingest": engine.ingest_endpoint, "output": engine.output_endpoint}
+        if slowed is not None:
+            slowed.begin()
+            ready["slow_from_ns"] = slowed.from_ns
+        _say(ready)
         summary = engine.run(stop)
     latency = {name: found._asdict() for name, found in summary.latency.items()}
     return asdict(summary) | {"latency": latency}
+
+
+def _slowed(settings: dict[str, Any] | None) -> "Slowed | None":
+    if settings is None:
+        return None
+    from cortexwire.bench.slowing import Slowed, Slowing
+
+    return Slowed(Slowing.model_validate(settings))
 
 
 def _rig(settings: dict[str, Any]) -> dict[str, Any]:

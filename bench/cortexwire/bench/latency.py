@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from cortexwire.bench.environment import environment_record
 from cortexwire.bench.live import Child, short_folder
+from cortexwire.bench.slowing import Slowing
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
 from cortexwire.config import EngineConfig, IngestSettings, OutputSocketSettings, RealtimeSettings, TapSettings
 from cortexwire.decoders import Bundle
@@ -40,6 +41,7 @@ HISTORY: Final = 20
 PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
 LOSSES: Final = ("lost_packets", "missing_samples", "gaps", "mismatched", "duplicates", "reordered", "tap_refused")
 """Counters of an undisturbed run that have to be zero."""
+_STAGE_PERCENTS: Final = {"p50": "p50", "p99": "p99", "p99_9": "p999", "max": "max"}
 _TAIL_S: Final = 0.5
 _OUTPUT_BINS: Final = 250
 """Room for outputs: one that a short queue drops would be missing from the latencies that its stall should show in."""
@@ -57,6 +59,7 @@ class Load:
         tap: Whether the engine writes its tap.
         fifo_priority: SCHED_FIFO priority of the engine's hot thread.
         simulator: Other settings of the simulated rig.
+        slow: A stage of the engine to slow on purpose.
     """
 
     channels: int = 96
@@ -66,6 +69,7 @@ class Load:
     tap: bool = True
     fifo_priority: int | None = None
     simulator: Mapping[str, Any] | None = None
+    slow: Slowing | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +127,7 @@ def run_latency(
     transport: Literal["tcp", "ipc"] = "tcp",
     tap: bool = True,
     fifo_priority: int | None = None,
+    slow: Slowing | None = None,
 ) -> dict[str, Any]:
     """Measure the latency of the service under real-time load.
 
@@ -133,6 +138,7 @@ def run_latency(
         transport: How packets travel.
         tap: Whether the engine writes its tap.
         fifo_priority: SCHED_FIFO priority of the engine's hot thread.
+        slow: A stage of the engine to slow on purpose, to see what that does.
 
     Returns:
         JSON-able: the environment, and for each number of channels percentiles in microseconds, stages, the
@@ -141,7 +147,7 @@ def run_latency(
     Raises:
         RunError: A process failed.
     """
-    base = Load(0, seconds, packet_ms, transport, tap, fifo_priority)
+    base = Load(0, seconds, packet_ms, transport, tap, fifo_priority, slow=slow)
     results = [describe(base_of, measure(base_of)) for base_of in (replace(base, channels=n) for n in channels)]
     return {
         "environment": environment_record(),
@@ -149,6 +155,7 @@ def run_latency(
         "packet_ms": packet_ms,
         "transport": transport,
         "seconds": seconds,
+        **({} if slow is None else {"slowed": f"{slow.stage} by {slow.extra_us:g} us"}),
         "results": results,
     }
 
@@ -162,7 +169,7 @@ def describe(load: Load, run: Measured) -> dict[str, Any]:
         "due_to_received_us": percentiles(run.due_to_received_us),
         "sleeper_us": percentiles(run.sleeper_us),
         "stages_us": {
-            name: {"p50": found["p50_ns"] / 1e3, "p99": found["p99_ns"] / 1e3, "max": found["max_ns"] / 1e3}
+            name: {key: found[f"{ns}_ns"] / 1e3 for key, ns in _STAGE_PERCENTS.items()}
             for name, found in run.engine["latency"].items()
         },
         "late_bins": run.engine["counters"]["late_bins"],
@@ -170,6 +177,7 @@ def describe(load: Load, run: Measured) -> dict[str, Any]:
         "rig_max_lag_ms": round(run.rig["max_lag_ms"], 3),
         "rig_core_share": round(run.rig["cpu_share"], 4),
         "engine_core_share": round(run.core_share, 4),
+        "engine_resident_mib": round(max(run.resident_mib), 2),
         "engine_threads_core_share": {name: round(s / run.window_s, 4) for name, s in run.threads_s.items()},
         "scheduling": run.engine["scheduling"],
     }
@@ -193,7 +201,9 @@ def measure(load: Load) -> Measured:
     lead_s = CALIBRATION_S + SETTLE_S
     with short_folder() as folder, ExitStack() as children:
         bundle = _bundle(folder, settings)
-        engine = children.enter_context(Child("engine", _config(load, bundle, folder).model_dump(mode="json")))
+        config = _config(load, bundle, folder).model_dump(mode="json")
+        slow = {} if load.slow is None else {"slow": load.slow.model_dump(mode="json")}
+        engine = children.enter_context(Child("engine", config | slow))
         ready = engine.ready
         subscriber = children.enter_context(Child("subscribe", {"endpoint": ready["output"]}))
         sleeper = children.enter_context(Child("sleep", {}))

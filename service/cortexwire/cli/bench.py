@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,14 @@ from cortexwire.cli.console import note, show_json, show_rows, show_table
 from cortexwire.cli.help import examples
 from cortexwire.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cortexwire.runtime.budgets import Budgets
+
+Budget = Annotated[
+    Path | None,
+    typer.Option(help="Latency budgets to judge by; [cyan]default[/cyan] are the shipped ones.", show_default="none"),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="A budget line that could not be judged fails too.")]
 Out = Annotated[Path | None, typer.Option(help="Write the results as JSON.", show_default=False)]
 
 
@@ -28,6 +36,8 @@ def register(app: typer.Typer) -> None:
             "cortexwire bench latency",
             "cortexwire bench latency --channels 1024 --seconds 60 --json",
             "cortexwire bench latency --transport ipc --no-tap --fifo 50",
+            "cortexwire bench latency --budget default",
+            "cortexwire bench latency --budget default --slow binned_to_decoded=3000",
         )
     )(latency)
     app.add_typer(group, name="bench", rich_help_panel=options.MEASURE)
@@ -54,28 +64,61 @@ def latency(
     fifo: Annotated[
         int | None, typer.Option(metavar="1-99", help="SCHED_FIFO priority of the engine.", show_default="none")
     ] = None,
+    slow: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE=US", help="Slow a stage of the engine, to see a budget break.", show_default=False),
+    ] = None,
+    budget: Budget = None,
+    strict: Strict = False,
     out: Out = None,
     json: options.Json = False,
 ) -> None:
     """From the closing packet of a bin to its velocity at a subscriber, beside a bare sleeper on the same machine.
 
-    Exits with 1 when anything was lost on the way.
+    Exits with 1 when anything was lost on the way, or a budget was broken.
     """
     from cortexwire.bench.latency import run_latency
     from cortexwire.bench.live import RunError
+    from cortexwire.bench.slowing import parse_slowing
 
     try:
         wanted = [int(part) for part in channels.split(",")]
     except ValueError:
         raise typer.BadParameter(f"expected numbers, got {channels!r}", param_hint="--channels") from None
+    budgets = _budgets(budget)
+    slowing = None if slow is None else parse_slowing(slow)
     note("measuring latency; leave the machine alone meanwhile")
     try:
-        found = run_latency(wanted, seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo)
+        found = run_latency(
+            wanted, seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo, slow=slowing
+        )
     except RunError as error:
         typer.echo(f"cortexwire: {error}", err=True)
         raise typer.Exit(1) from None
+    held = _judge(found, budgets, strict)
     _show(found, out, json)
-    raise typer.Exit(int(any(any(result["losses"].values()) for result in found["results"])))
+    raise typer.Exit(int(not held or any(any(result["losses"].values()) for result in found["results"])))
+
+
+def _budgets(path: Path | None) -> "Budgets | None":
+    """Read the budgets before anything is measured in vain."""
+    from cortexwire.runtime.budgets import read_budgets
+    from cortexwire.runtime.shipped import budgets_file
+
+    return None if path is None else read_budgets(budgets_file(path))
+
+
+def _judge(found: dict[str, Any], budgets: "Budgets | None", strict: bool) -> bool:
+    """Put the verdict into the results, say it, and tell whether they pass."""
+    if budgets is None:
+        return True
+    from cortexwire.bench.budgeting import judge
+
+    verdict = judge(found, budgets)
+    found["budget"] = verdict.as_json()
+    for sentence in verdict.sentences:
+        typer.echo(sentence, err=True)
+    return verdict.passed(strict=strict)
 
 
 def _show(found: dict[str, Any], out: Path | None, json: bool) -> None:

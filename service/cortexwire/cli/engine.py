@@ -54,6 +54,10 @@ def engine(
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
     provider: options.Provider = None,
+    budgets: Annotated[
+        Path | None,
+        typer.Option(help="Latency budgets to watch; [cyan]default[/cyan] are the shipped ones.", show_default="none"),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of telemetry, tap and control socket.", show_default="$XDG_RUNTIME_DIR")
     ] = None,
@@ -70,7 +74,7 @@ def engine(
     """
     from cortexwire.config import load_config
     from cortexwire.runtime.engine import Engine, stop_on_signals
-    from cortexwire.runtime.shipped import bundle_folder
+    from cortexwire.runtime.shipped import budgets_file, bundle_folder
 
     flags: dict[str, Any] = {
         "bundle": None if bundle is None else bundle_folder(bundle),
@@ -82,6 +86,7 @@ def engine(
         "thresholds": thresholds,
         "overlay": overlay,
         "provider": provider,
+        "budgets": None if budgets is None else budgets_file(budgets),
         "run_dir": run_dir,
         "realtime.fifo_priority": fifo,
     }

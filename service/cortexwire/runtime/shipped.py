@@ -1,4 +1,4 @@
-"""The reference bundle that comes with the package: where it lies, and the name that stands for it."""
+"""What comes with the package: the reference bundle and the default budgets, and the names that stand for them."""
 
 from pathlib import Path
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import cortexwire
 
 NAME: Final = "reference"
+BUDGETS: Final = "default"
 
 
 def reference_bundle() -> Path:
@@ -17,3 +18,14 @@ def reference_bundle() -> Path:
 def bundle_folder(path: Path) -> Path:
     """The folder that a command line names: `reference` is the shipped one, unless there is such a folder here."""
     return reference_bundle() if str(path) == NAME and not path.is_dir() else path
+
+
+def default_budgets() -> Path:
+    """The shipped file of budgets, in whichever source root the benchmarks lie."""
+    files = [Path(root, "bench", "budgets.toml") for root in cortexwire.__path__]
+    return next((file for file in files if file.is_file()), files[0])
+
+
+def budgets_file(path: Path) -> Path:
+    """The file that a command line names: `default` is the shipped one, unless there is such a file here."""
+    return default_budgets() if str(path) == BUDGETS and not path.is_file() else path

@@ -1,0 +1,102 @@
+"""Slowing a stage of a live engine on purpose, so that one sees a budget break, and which line of it.
+
+The pipeline is built as ever; a call that lies between the stage's two time stamps then sleeps a while after each bin.
+A sleep takes the stage's time and not the machine's, so nothing else grows slow with it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cortexwire.config import EngineConfig
+from cortexwire.errors import ConfigError
+from cortexwire.pipeline.pipeline import Pipeline
+from cortexwire.runtime.assembly import Assembled, assemble
+
+SLOWED: Final = ("received_to_binned", "binned_to_decoded", "decoded_to_published")
+"""Stages that can be slowed."""
+CONTAINING: Final[dict[str, tuple[str, ...]]] = {
+    stage: (stage, "sent_to_published", "sent_to_received", "due_to_received") for stage in SLOWED
+}
+"""What a slowed stage makes longer: itself, and all that contains it."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Slowing(BaseModel):
+    """Which stage is slowed, by how much, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Literal["received_to_binned", "binned_to_decoded", "decoded_to_published"] = Field(
+        description="A stage of the engine."
+    )
+    extra_us: float = Field(gt=0, allow_inf_nan=False, description="How much longer each bin takes there.")
+    after_s: float = Field(default=0.0, ge=0, description="Seconds from when the engine is ready until that begins.")
+    for_s: float | None = Field(default=None, gt=0, description="Seconds until it ends again; None: never.")
+
+
+def parse_slowing(text: str) -> Slowing:
+    """Read `STAGE=MICROSECONDS`.
+
+    Raises:
+        ConfigError: It is not that, or no stage that can be slowed.
+    """
+    stage, _, extra = text.partition("=")
+    try:
+        return Slowing.model_validate({"stage": stage, "extra_us": extra})
+    except ValueError as error:
+        raise ConfigError(f"expected STAGE=MICROSECONDS with one of {', '.join(SLOWED)}, got {text!r}") from error
+
+
+class Slowed:
+    """A builder of pipelines one stage of which is slow.
+
+    Args:
+        slowing: What to slow.
+
+    Attributes:
+        from_ns: From when on, CLOCK_MONOTONIC; 0 until `begin`, and until then nothing is slow.
+    """
+
+    def __init__(self, slowing: Slowing) -> None:
+        self.slowing = slowing
+        self.from_ns = 0
+        self._until_ns = 0
+
+    def begin(self) -> None:
+        """The engine is ready: time runs from now on."""
+        lasts_s = self.slowing.for_s
+        self.from_ns = time.monotonic_ns() + int(self.slowing.after_s * 1e9)
+        self._until_ns = 2**63 - 1 if lasts_s is None else self.from_ns + int(lasts_s * 1e9)
+
+    def build(self, config: EngineConfig) -> Assembled:
+        """Build as the service does, and put the sleep in."""
+        assembled = assemble(config)
+        self._slow(assembled.pipeline)
+        return assembled
+
+    def _slow(self, pipeline: Pipeline) -> None:
+        match self.slowing.stage:
+            case "received_to_binned":
+                pipeline.bins.packet = self._then_sleep(pipeline.bins.packet)  # type: ignore[method-assign]
+            case "binned_to_decoded":
+                decode = pipeline._decode
+                decode.step = self._then_sleep(decode.step)  # type: ignore[method-assign]
+            case "decoded_to_published":
+                pipeline.packet = self._then_sleep(pipeline.packet)  # type: ignore[method-assign]
+
+    def _then_sleep(self, call: Callable[P, R]) -> Callable[P, R]:
+        """The same call, with a sleep behind it where it gave something: a packet that closes no bin costs nothing."""
+        extra_s = self.slowing.extra_us / 1e6
+
+        def slowed(*args: P.args, **kwargs: P.kwargs) -> R:
+            given: Any = call(*args, **kwargs)
+            if given and self.from_ns and self.from_ns <= time.monotonic_ns() < self._until_ns:
+                time.sleep(extra_s)
+            return given  # type: ignore[no-any-return]
+
+        return slowed
