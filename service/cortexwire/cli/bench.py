@@ -77,6 +77,7 @@ def latency(
 
     Exits with 1 when anything was lost on the way, or a budget was broken.
     """
+    from cortexwire.bench.budgeting import judge
     from cortexwire.bench.latency import run_latency
     from cortexwire.bench.live import RunError
     from cortexwire.bench.slowing import parse_slowing
@@ -95,9 +96,14 @@ def latency(
     except RunError as error:
         typer.echo(f"cortexwire: {error}", err=True)
         raise typer.Exit(1) from None
-    held = _judge(found, budgets, strict)
+    verdict = None if budgets is None else judge(found, budgets)
+    if verdict is not None:
+        found["budget"] = verdict.as_json()
     _show(found, out, json)
-    raise typer.Exit(int(not held or any(any(result["losses"].values()) for result in found["results"])))
+    for sentence in () if verdict is None else verdict.sentences:
+        typer.echo(sentence, err=json)
+    broken = verdict is not None and not verdict.passed(strict=strict)
+    raise typer.Exit(int(broken or any(any(result["losses"].values()) for result in found["results"])))
 
 
 def _budgets(path: Path | None) -> "Budgets | None":
@@ -106,19 +112,6 @@ def _budgets(path: Path | None) -> "Budgets | None":
     from cortexwire.runtime.shipped import budgets_file
 
     return None if path is None else read_budgets(budgets_file(path))
-
-
-def _judge(found: dict[str, Any], budgets: "Budgets | None", strict: bool) -> bool:
-    """Put the verdict into the results, say it, and tell whether they pass."""
-    if budgets is None:
-        return True
-    from cortexwire.bench.budgeting import judge
-
-    verdict = judge(found, budgets)
-    found["budget"] = verdict.as_json()
-    for sentence in verdict.sentences:
-        typer.echo(sentence, err=True)
-    return verdict.passed(strict=strict)
 
 
 def _show(found: dict[str, Any], out: Path | None, json: bool) -> None:

@@ -85,11 +85,11 @@ class BudgetWatch:
         self._notes.append(line.describe())
 
     def drain_notes(self) -> Sequence[str]:
-        """Hand over which lines broke or recovered since the last call."""
+        """Hand over which lines broke or recovered since the last call: one note, so that none hides another."""
         if not self._notes:
             return ()
         notes, self._notes = self._notes, []
-        return notes
+        return (f"budget: {'; '.join(notes)}",)
 
 
 class _Line:
@@ -135,9 +135,9 @@ class _Line:
         seen_us = float(np.partition(np.asarray(self._ring)[: self._seen], rank)[rank]) / 1000
         bins = f"over the last {self._seen} bins"
         if not self.breached:
-            return f"budget: {what} back within its limit of {limit:g} us: {seen_us:.0f} us {bins}"
+            return f"{what} back within its limit of {limit:g} us: {seen_us:.0f} us {bins}"
         over = seen_us - limit
-        return f"budget: {what} {seen_us:.0f} us {bins}, limit {limit:g} us: over by {over:.0f} us"
+        return f"{what} {seen_us:.0f} us {bins}, limit {limit:g} us: over by {over:.0f} us"
 
 
 def _beyond(n: int, percentile: float) -> int:

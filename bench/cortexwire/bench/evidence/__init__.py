@@ -30,6 +30,9 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "leaks": "cortexwire.bench.evidence.leaks:leaks",
         "compare": "cortexwire.bench.evidence.compared:quick",
     },
+    4: {
+        "budget": "cortexwire.bench.evidence.budget:budget_run",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
