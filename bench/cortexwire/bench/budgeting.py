@@ -91,10 +91,10 @@ class Verdict:
             f"budgets: {len(held)} held, {len(broken)} broken, {len(unjudged)} not judged",
         ]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, strict: bool = False) -> dict[str, Any]:
         """JSON-able: `passed`, and each line with its figures."""
         return {
-            "passed": self.passed(),
+            "passed": self.passed(strict=strict),
             "broken": [line.sentence for line in self.of("broken")],
             "not_judged": [line.sentence for line in self.of("not judged")],
             "lines": [

@@ -98,7 +98,7 @@ def latency(
         raise typer.Exit(1) from None
     verdict = None if budgets is None else judge(found, budgets)
     if verdict is not None:
-        found["budget"] = verdict.as_json()
+        found["budget"] = verdict.as_json(strict=strict)
     _show(found, out, json)
     for sentence in () if verdict is None else verdict.sentences:
         typer.echo(sentence, err=json)

@@ -7,6 +7,7 @@ as soon as the count says so, and cleared once no more than half as many exceed 
 its limit does not flicker. A percentile is computed only to say, at a change, how far off it was.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,6 +67,8 @@ class BudgetWatch:
             times: When it passed them.
             sent: Whether the time of sending is of this host too.
         """
+        if not self._all:
+            return
         durations = (
             times.binned_ns - times.received_ns,
             times.decoded_ns - times.binned_ns,
@@ -95,8 +98,7 @@ class BudgetWatch:
 class _Line:
     """One line: its last durations in a ring, and how many of them are too long."""
 
-    __slots__ = ("_allowed", "_at", "_limit_ns", "_over", "_ring", "_seen", "_window", "bit", "breached", "budget",
-                 "stage")  # fmt: skip
+    __slots__ = ("_allowed", "_at", "_full", "_limit_ns", "_over", "_ring", "bit", "breached", "budget", "stage")
 
     def __init__(self, budget: LatencyBudget, bit: int, window_bins: int) -> None:
         assert budget.max_us is not None
@@ -105,35 +107,38 @@ class _Line:
         self.stage = STAGES.index(budget.stage)
         self.breached = False
         beyond = 1 - budget.percentile / 100
-        self._window = max(window_bins, round(LEAST_BEYOND / beyond) if beyond else 0)
-        self._allowed = _beyond(self._window, budget.percentile)
+        window = max(window_bins, round(LEAST_BEYOND / beyond) if beyond else 0)
+        self._allowed = _beyond(window, budget.percentile)
         self._limit_ns = int(budget.max_us * 1000)
-        self._ring = memoryview(np.zeros(self._window, np.int64).data)
-        self._at = self._seen = self._over = 0
+        self._ring = array("q", bytes(8 * window))
+        self._at = self._over = 0
+        self._full = False
 
     def take(self, duration_ns: int) -> bool:
         """Count one duration; tell whether the line went into breach, or out of it."""
         ring, at, limit = self._ring, self._at, self._limit_ns
-        self._over += (duration_ns > limit) - (ring[at] > limit)
+        oldest = ring[at]
         ring[at] = duration_ns
-        at += 1
-        if at > self._seen:
-            self._seen = at
-        self._at = at if at < self._window else 0
-        if self._over > (self._allowed >> 1 if self.breached else self._allowed):
-            changed = not self.breached
-            self.breached = True
+        if at + 1 < len(ring):
+            self._at = at + 1
         else:
-            changed = self.breached
-            self.breached = False
+            self._at, self._full = 0, True
+        # Nearly every bin ends here: no count changes, so nothing that depends on it does.
+        if duration_ns <= limit >= oldest:
+            return False
+        self._over += (duration_ns > limit) - (oldest > limit)
+        breached = self._over > (self._allowed // 2 if self.breached else self._allowed)
+        changed = breached != self.breached
+        self.breached = breached
         return changed
 
     def describe(self) -> str:
         """Say how the percentile of the durations seen stands to its limit."""
         what, limit = self.budget.what, self._limit_ns / 1000
-        rank = self._seen - _beyond(self._seen, self.budget.percentile) - 1
-        seen_us = float(np.partition(np.asarray(self._ring)[: self._seen], rank)[rank]) / 1000
-        bins = f"over the last {self._seen} bins"
+        seen = np.frombuffer(self._ring, np.int64)[: len(self._ring) if self._full else self._at]
+        rank = len(seen) - _beyond(len(seen), self.budget.percentile) - 1
+        seen_us = float(np.partition(seen, rank)[rank]) / 1000
+        bins = f"over the last {len(seen)} bins"
         if not self.breached:
             return f"{what} back within its limit of {limit:g} us: {seen_us:.0f} us {bins}"
         over = seen_us - limit

@@ -40,7 +40,7 @@ BENCH_STAGES: Final = ("sent_to_received", "due_to_received")
 """Stages that end in a subscriber's hands, where no engine can see them."""
 PERCENTILES: Final[dict[float, str]] = {50.0: "p50", 90.0: "p90", 99.0: "p99", 99.9: "p99_9", 100.0: "max"}
 """Percentiles that a line may name, and what results call them."""
-RESOURCES: Final = ("engine_core_share", "engine_resident_mib", "memory_growth_mib")
+Resource = Literal["engine_core_share", "engine_resident_mib", "memory_growth_mib"]
 """What else a line may limit: figures of a result by name."""
 MOST_LINES: Final = 64
 """Lines of one kind in a file: as many as the telemetry has flags."""
@@ -123,9 +123,7 @@ class LatencyBudget(_Settings):
 class ResourceBudget(_Settings):
     """How much of the machine the engine may take."""
 
-    name: Literal["engine_core_share", "engine_resident_mib", "memory_growth_mib"] = Field(
-        description="A figure of the results."
-    )
+    name: Resource = Field(description="A figure of the results.")
     max: _NotNegative = Field(description="In the figure's own unit.")
     channels: _Channels = Field(default=(), description="Numbers of channels that it is for; none: all.")
 
