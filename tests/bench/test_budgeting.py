@@ -152,7 +152,7 @@ def test_a_slowed_stage_breaks_its_own_lines(stage: Any, monkeypatch: pytest.Mon
 def test_a_live_engine_tells_of_a_stage_that_grows_slow_and_of_its_recovery(tmp_path: Path) -> None:
     file = tmp_path / "budgets.toml"
     file.write_text('[[latency]]\nstage = "binned_to_decoded"\npercentile = 99\nmax_us = 15000\n')
-    slowing = Slowing(stage="binned_to_decoded", extra_us=18_000, after_s=5.0, for_s=0.5)
+    slowing = Slowing(stage="binned_to_decoded", extra_us=18_000, after_s=1.0, for_s=0.5)
     found = watch_live(file, slowing, recovers_s=20.0)
     assert found.lines == ("binned_to_decoded p99 <= 15000 us",)
     assert found.told_of("binned_to_decoded")["passed"], found

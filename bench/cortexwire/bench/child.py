@@ -34,7 +34,7 @@ def _say(content: Mapping[str, Any]) -> None:
 def _engine(settings: dict[str, Any]) -> dict[str, Any]:
     """Run an engine with an `EngineConfig` until SIGTERM; gives its summary.
 
-    `slow` beside the configuration is a `cortexwire.bench.slowing.Slowing`; when it begins is told with the endpoints.
+    `slow` beside the configuration is a `cortexwire.bench.slowing.Slowing`; when that began is in the summary.
     """
     import structlog
 
@@ -45,14 +45,11 @@ def _engine(settings: dict[str, Any]) -> dict[str, Any]:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     config = EngineConfig.model_validate(settings)
     with stop_on_signals() as stop, Engine(config, *([slowed.build] if slowed else [])) as engine:
-        ready: dict[str, Any] = {"ingest": engine.ingest_endpoint, "output": engine.output_endpoint}
-        if slowed is not None:
-            slowed.begin()
-            ready["slow_from_ns"] = slowed.from_ns
-        _say(ready)
+        _say({"ingest": engine.ingest_endpoint, "output": engine.output_endpoint})
         summary = engine.run(stop)
     latency = {name: found._asdict() for name, found in summary.latency.items()}
-    return asdict(summary) | {"latency": latency}
+    began = {} if slowed is None else {"slow_from_ns": slowed.from_ns}
+    return asdict(summary) | {"latency": latency} | began
 
 
 def _slowed(settings: dict[str, Any] | None) -> "Slowed | None":

@@ -6,7 +6,7 @@ A sleep takes the stage's time and not the machine's, so nothing else grows slow
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Final, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,9 +18,10 @@ from cortexwire.runtime.assembly import Assembled, assemble
 SLOWED: Final = ("received_to_binned", "binned_to_decoded", "decoded_to_published")
 """Stages that can be slowed."""
 CONTAINING: Final[dict[str, tuple[str, ...]]] = {
-    stage: (stage, "sent_to_published", "sent_to_received", "due_to_received") for stage in SLOWED
+    stage: (stage, "sent_to_published", "sent_to_received") for stage in SLOWED
 }
-"""What a slowed stage makes longer: itself, and all that contains it."""
+"""What a slowed stage makes longer: itself, and all that contains it. (`due_to_received` contains it too, and the rig's
+own lateness.)"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ class Slowing(BaseModel):
         description="A stage of the engine."
     )
     extra_us: float = Field(gt=0, allow_inf_nan=False, description="How much longer each bin takes there.")
-    after_s: float = Field(default=0.0, ge=0, description="Seconds from when the engine is ready until that begins.")
+    after_s: float = Field(default=0.0, ge=0, description="Seconds from the first decoded bin until that begins.")
     for_s: float | None = Field(default=None, gt=0, description="Seconds until it ends again; None: never.")
 
 
@@ -59,19 +60,13 @@ class Slowed:
         slowing: What to slow.
 
     Attributes:
-        from_ns: From when on, CLOCK_MONOTONIC; 0 until `begin`, and until then nothing is slow.
+        from_ns: When it begins or began to be slow, CLOCK_MONOTONIC; 0 before the first decoded bin.
     """
 
     def __init__(self, slowing: Slowing) -> None:
         self.slowing = slowing
         self.from_ns = 0
         self._until_ns = 0
-
-    def begin(self) -> None:
-        """The engine is ready: time runs from now on."""
-        lasts_s = self.slowing.for_s
-        self.from_ns = time.monotonic_ns() + int(self.slowing.after_s * 1e9)
-        self._until_ns = 2**63 - 1 if lasts_s is None else self.from_ns + int(lasts_s * 1e9)
 
     def build(self, config: EngineConfig) -> Assembled:
         """Build as the service does, and put the sleep in."""
@@ -80,23 +75,34 @@ class Slowed:
         return assembled
 
     def _slow(self, pipeline: Pipeline) -> None:
+        decode = pipeline._decode
+        decode.step = self._then(self._begin, decode.step)  # type: ignore[method-assign]
         match self.slowing.stage:
             case "received_to_binned":
-                pipeline.bins.packet = self._then_sleep(pipeline.bins.packet)  # type: ignore[method-assign]
+                pipeline.bins.packet = self._then(self._sleep, pipeline.bins.packet)  # type: ignore[method-assign]
             case "binned_to_decoded":
-                decode = pipeline._decode
-                decode.step = self._then_sleep(decode.step)  # type: ignore[method-assign]
+                decode.step = self._then(self._sleep, decode.step)  # type: ignore[method-assign]
             case "decoded_to_published":
-                pipeline.packet = self._then_sleep(pipeline.packet)  # type: ignore[method-assign]
+                pipeline.packet = self._then(self._sleep, pipeline.packet)  # type: ignore[method-assign]
 
-    def _then_sleep(self, call: Callable[P, R]) -> Callable[P, R]:
-        """The same call, with a sleep behind it where it gave something: a packet that closes no bin costs nothing."""
-        extra_s = self.slowing.extra_us / 1e6
+    def _then(self, act: Callable[[], None], call: Callable[P, R]) -> Callable[P, R]:
+        """The same call, and something after it where it gave something: a packet that closes no bin costs nothing."""
 
         def slowed(*args: P.args, **kwargs: P.kwargs) -> R:
-            given: Any = call(*args, **kwargs)
-            if given and self.from_ns and self.from_ns <= time.monotonic_ns() < self._until_ns:
-                time.sleep(extra_s)
-            return given  # type: ignore[no-any-return]
+            given = call(*args, **kwargs)
+            if given:
+                act()
+            return given
 
         return slowed
+
+    def _begin(self) -> None:
+        """Time runs from the first decoded bin on."""
+        if not self.from_ns:
+            lasts_s = self.slowing.for_s
+            self.from_ns = time.monotonic_ns() + int(self.slowing.after_s * 1e9)
+            self._until_ns = 2**63 - 1 if lasts_s is None else self.from_ns + int(lasts_s * 1e9)
+
+    def _sleep(self) -> None:
+        if self.from_ns <= time.monotonic_ns() < self._until_ns:
+            time.sleep(self.slowing.extra_us / 1e6)
