@@ -88,6 +88,11 @@ class EngineConfig(_Settings):
     bundle: Path | None = Field(default=None, description="Folder of the model bundle.")
     overlay: Path | None = Field(default=None, description="Parameters of the day, laid over the bundle's.")
     provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What runs the decoder.")
+    executor: Literal["onnx", "incremental"] = Field(
+        default="onnx",
+        description="onnx: the whole step in ONNX Runtime at the end of a bin; incremental: what can be computed "
+        "before the bin's last packet is, on the CPU, with outputs equal to about 1e-6.",
+    )
     armed: bool = Field(default=False, description="Whether outputs are commands from the start.")
     thresholds: Path | None = Field(default=None, description="File with the channels' thresholds in microvolts.")
     budgets: Path | None = Field(default=None, description="File with the latency budgets to watch.")

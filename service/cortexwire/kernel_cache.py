@@ -23,7 +23,7 @@ from numba.core.config import reload_config
 import cortexwire
 
 CACHE_VARIABLE: Final = "CORTEXWIRE_CACHE"
-KERNEL_FOLDERS: Final = ("signal", "clients/simulator")
+KERNEL_FOLDERS: Final = ("native", "signal", "decoders/incremental", "pipeline/regular", "clients/simulator")
 """Folders of the package whose modules hold kernels, or what kernels call."""
 
 _chosen: list[Path] = []

@@ -10,7 +10,8 @@ from cortexwire.bench.budgeting import Verdict, judge
 from cortexwire.bench.child import _slowed
 from cortexwire.bench.evidence.budget import limits, watch_live
 from cortexwire.bench.latency import Load, describe, measure
-from cortexwire.bench.slowing import SLOWED, Slowing, parse_slowing
+from cortexwire.bench.report import report_html
+from cortexwire.bench.slowing import CONTAINING, SLOWED, Slowing, parse_slowing
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.budgets import Budgets, LatencyBudget, OverReference, ResourceBudget, read_budgets
 
@@ -109,6 +110,52 @@ def test_a_line_is_judged_at_each_number_of_channels_that_it_is_for() -> None:
     assert none.sentence == "binned_to_decoded p99: not judged: no results"
 
 
+def test_rows_that_differ_in_more_than_channels_are_told_apart() -> None:
+    rows = [row(executor="onnx"), row(executor="incremental"), row(packet_ms=5.0)]
+    assert [line.load for line in verdict(DECODED, rows=rows).lines] == [
+        "1024 channels", "1024 channels, incremental", "1024 channels, 5 ms packets"
+    ]  # fmt: skip
+
+
+def test_what_is_no_run_of_a_service_is_not_judged() -> None:
+    assert len(verdict(DECODED, rows=[row(), {"axis": "sessions", "sessions": 8, "step_us": {"p50": 1.0}}]).lines) == 1
+    failed = {"axis": "channels", "channels": 4096, "kept_up": False, "failed": "engine: ended"}
+    (line,) = verdict(DECODED, rows=[failed]).lines
+    assert line.sentence == "binned_to_decoded p99 at 4096 channels: not judged: binned_to_decoded p99 was not measured"
+
+
+@pytest.mark.parametrize(("ours", "outcome"), [(270.0, "held"), (271.0, "broken")])
+def test_in_a_comparison_of_services_the_others_are_the_reference_chains(ours: float, outcome: str) -> None:
+    def service(p50: float, compute: float, **shares: float) -> dict[str, Any]:
+        return {
+            "sent_to_received_us": {"p50": p50, "p99": 1300.0}, "compute_us": {"p50": compute},
+            "sleeper_us": {"p50": 80.0, "p99": 400.0}, "core_share": shares, "resident_mib": shares,
+        }  # fmt: skip
+
+    services = {
+        "engine": service(ours, 100.0, engine=0.07), "echo": service(150.0, 5.0, echo=0.02),
+        "torch_chain": service(900.0, 800.0), "redis_chain": {"absent": "redis-server is not installed"},
+    }  # fmt: skip
+    compute = LatencyBudget(
+        stage="received_to_published", percentile=50, over_reference=OverReference(name="torch_chain", factor=0.125)
+    )
+    redis = ECHO.model_copy(update={"over_reference": OverReference(name="redis_chain")})
+    share = ResourceBudget(name="engine_core_share", max=0.08)
+    rows = [{"channels": 96, "sleeper_us": {"p99": 9e9}, "services": services}]
+    found = verdict(ECHO, compute, TAIL, redis, share, rows=rows)
+    assert [line.outcome for line in found.lines] == [outcome, "held", "held", "not judged", "held"]
+    assert found.lines[0].limit == 270.0
+    assert found.lines[1].limit == found.lines[1].value == 100.0
+
+
+def test_a_page_tells_the_verdict_too() -> None:
+    found = {"benchmark": "latency", "environment": {}, "results": [], "budget": verdict(DECODED, ECHO).as_json()}
+    page = report_html(found)
+    assert "binned_to_decoded p99 &lt;= 600 us" in page
+    assert "812" in page
+    assert "the run has no sent_to_received p50" in page
+
+
 def test_resources_have_limits_too() -> None:
     found = verdict(
         ResourceBudget(name="engine_core_share", max=0.08), ResourceBudget(name="engine_resident_mib", max=200)
@@ -129,24 +176,28 @@ def test_a_verdict_is_plain_values() -> None:
 
 def test_what_is_slowed_is_said_in_one_word() -> None:
     assert parse_slowing("binned_to_decoded=800") == Slowing(stage="binned_to_decoded", extra_us=800)
+    assert Load(slow=parse_slowing("binned_to_decoded=800")).describe()["slowed"] == "binned_to_decoded by 800 us"
     for text in ("decoding=800", "binned_to_decoded", "binned_to_decoded=-1", "binned_to_decoded=some"):
         with pytest.raises(ConfigError, match="expected STAGE=MICROSECONDS with one of received_to_binned"):
             parse_slowing(text)
     assert _slowed(None) is None
 
 
+@pytest.mark.parametrize("executor", ["onnx", "incremental"])
 @pytest.mark.parametrize("stage", SLOWED)
-def test_a_slowed_stage_breaks_its_own_lines(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slowed_stage_breaks_its_own_lines(stage: Any, executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real run, against limits that only the slowing can exceed."""
     monkeypatch.setattr("cortexwire.bench.latency.CALIBRATION_S", 0.3)
     monkeypatch.setattr("cortexwire.bench.latency.SETTLE_S", 0.7)
-    load = Load(8, 1.0, transport="ipc", slow=Slowing(stage=stage, extra_us=12_000))
+    slow = Slowing(stage=stage, extra_us=12_000)
+    load = Load(8, 1.0, transport="ipc", decoder="gru", units=12, executor=executor, slow=slow)
     result = describe(load, measure(load))
     lines = tuple(
         LatencyBudget(stage=name, percentile=50, max_us=10_000) for name in (*result["stages_us"], "sent_to_received")
     )
     broken = {line.stage for line in verdict(*lines, rows=[result]).of("broken")}
-    assert broken == {stage, "sent_to_published", "sent_to_received"}
+    assert broken == set(CONTAINING[stage])
+    assert result["engine_resident_mib"] > 0
 
 
 def test_a_live_engine_tells_of_a_stage_that_grows_slow_and_of_its_recovery(tmp_path: Path) -> None:

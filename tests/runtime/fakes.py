@@ -93,6 +93,9 @@ class FakePipeline:
         notes, self.notes = self.notes, []
         return notes
 
+    def settle(self) -> None:
+        """Nothing was put off."""
+
     def warm_up(self) -> None:
         """Remember it."""
         self.warm = True

@@ -1,12 +1,13 @@
 """The yardstick of the front end's speed does the same work, however it is written."""
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import signal
 
-from cortexwire.bench import kernels
+from cortexwire.bench import kernels, yardstick
 from cortexwire.bench.numpy_chain import LAYOUTS, Layout, NumpyChain
 from cortexwire.signal.settings import FilterSettings
 from tests.signal.float64_chain import Float64Chain
@@ -42,8 +43,13 @@ def test_a_measurement_compares_first_and_then_says_how_many_times_as_fast(monke
     for row in found["results"]:
         assert row["ratio"] == pytest.approx(row["scipy"]["us"] / row["fused"]["us"])
         assert row["fused"]["ns_per_sample_channel"] == pytest.approx(row["fused"]["us"] / 30 / 33 * 1000)
-        assert row["compared_channel_bins"] == 5 * 33
+        assert row["scipy"]["compared_channel_bins"] == 5 * 33
         assert row["turns"] >= 3
+        for name in ("c", "ezmsg"):
+            if "absent" not in row[name]:
+                assert row[name]["ratio"] == pytest.approx(row[name]["us"] / row["fused"]["us"])
+                assert row[name]["compared_channel_bins"] == 5 * 33
+    assert found["results"][1]["c"] == {"absent": "the C kernel has no reference"}
     assert (found["compile_cold_s"], found["compile_cached_s"]) == (2.0, 0.1)
     assert found["environment"]["libraries"]["scipy"]
 
@@ -51,6 +57,22 @@ def test_a_measurement_compares_first_and_then_says_how_many_times_as_fast(monke
 def test_a_measurement_of_different_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "BUFFER_BYTES", 2**19)
     monkeypatch.setattr(kernels, "CHECKED_BINS", 8)
-    monkeypatch.setattr(kernels, "POWER_TOLERANCE", 1e-9)
-    with pytest.raises(RuntimeError, match="33 channels, reference none: expected equal outputs, got 0 differing"):
+    monkeypatch.setitem(kernels.POWER_TOLERANCE, "scipy", 1e-9)
+    with pytest.raises(
+        RuntimeError, match="33 channels, reference none: expected scipy to give equal outputs, got 0 d"
+    ):
         kernels.run_kernels((33,), ("none",), seconds=0.01)
+
+
+def test_what_is_not_installed_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "BUFFER_BYTES", 2**19)
+    monkeypatch.setattr(kernels, "CHECKED_BINS", 8)
+    monkeypatch.setattr(kernels, "_compile_times", lambda: (2.0, 0.1))
+    monkeypatch.setattr(yardstick, "compiler", lambda: yardstick.find_compiler(("no-such-compiler",)))
+    yardstick.library.cache_clear()
+    monkeypatch.setitem(sys.modules, "cortexwire.bench.peers.ezmsg_graph", None)
+    (row,) = kernels.run_kernels((33,), ("none",), seconds=0.01)["results"]
+    yardstick.library.cache_clear()
+    assert row["c"] == {"absent": "no C compiler is installed: apt-get install gcc"}
+    assert row["ezmsg"] == {"absent": "ezmsg-sigproc is not installed: pip install ezmsg-sigproc"}
+    assert row["ratio"] > 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cortexwire.decoders import OnnxDecoder
+from cortexwire.decoders.incremental import IncrementalDecoder
 from cortexwire.errors import ConfigError
 from cortexwire.training import family, family_names
 from cortexwire.training.complexity import complexity
@@ -62,7 +63,8 @@ def test_a_family_becomes_a_bundle_that_decodes_as_its_reference(name: str, tmp_
     assert found.dense_macs + found.dense_acs >= found.effective_macs + found.effective_acs > 0
     assert found.not_counted == ()
     if getattr(fitted, "contracting", True):
-        check_decoder(lambda: OnnxDecoder(bundle, "cpu"), lambda features: fitted.predict(features), 2e-5)
+        for executor in (lambda: OnnxDecoder(bundle, "cpu"), lambda: IncrementalDecoder(bundle)):
+            check_decoder(executor, lambda features: fitted.predict(features), 2e-5)
 
 
 @pytest.mark.parametrize("name", family_names())

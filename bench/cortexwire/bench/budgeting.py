@@ -1,20 +1,20 @@
 """Judging results by budgets: which line broke, by how much, and which could not be judged.
 
 Results are rows as `bench latency` gives them: `sent_to_received_us`, `due_to_received_us` and `sleeper_us` with
-percentiles, `stages_us` with percentiles by stage, resources by name, and under `references` a row like it for each
-reference chain of the same run. What a machine does to a bare sleeper it does to every service, so where the
-sleeper's p99 is above `SLEEPER_MOST_US` no line above the median is judged; neither is one of which a row has no
-figure. A line that was not judged has not failed, unless one asks for that.
+percentiles, `stages_us` with percentiles by stage, and resources by name. In those of `bench peers` the engine is one
+of several `services`, and the others are its reference chains. What a machine does to a bare sleeper it does to every
+service, so where the sleeper's p99 is above `MOST_SLEEPER_P99_US` no line above the median is judged; neither is one
+of which a row has no figure. A line that was not judged has not failed, unless one asks for that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from cortexwire.bench.distribution import MOST_SLEEPER_P99_US
+from cortexwire.bench.services import ENGINE
 from cortexwire.runtime.budgets import PERCENTILES, Budgets, LatencyBudget, ResourceBudget
 
-SLEEPER_MOST_US: Final = 500.0
-"""p99 of the bare sleeper up to which tails say something of the service."""
 MEDIAN: Final = 50.0
 
 Row = Mapping[str, Any]
@@ -23,13 +23,14 @@ Outcome = Literal["held", "broken", "not judged"]
 
 @dataclass(frozen=True)
 class LineVerdict:
-    """How one line fared at one number of channels.
+    """How one line fared in one row.
 
     Attributes:
         line: The line as the file has it, such as `binned_to_decoded p99 <= 600 us`.
         what: What it limits, such as `binned_to_decoded p99`.
         stage: Stage or resource.
         channels: Number of channels of the row; None where no row fits the line.
+        load: What the row is of, such as `1024 channels, incremental`; empty where no row fits the line.
         outcome: What came of it.
         unit: Of value and limit; empty for a share.
         value: What was measured.
@@ -41,6 +42,7 @@ class LineVerdict:
     what: str
     stage: str
     channels: int | None
+    load: str
     outcome: Outcome
     unit: str = ""
     value: float | None = None
@@ -50,7 +52,7 @@ class LineVerdict:
     @property
     def sentence(self) -> str:
         """The verdict in words, with what it was over by."""
-        where = self.what if self.channels is None else f"{self.what} at {self.channels} channels"
+        where = f"{self.what} at {self.load}" if self.load else self.what
         if self.value is None or self.limit is None:
             return f"{where}: {self.outcome}: {self.why}"
         unit = f" {self.unit}" if self.unit else ""
@@ -101,6 +103,7 @@ class Verdict:
                 {
                     "line": line.line,
                     "channels": line.channels,
+                    "load": line.load,
                     "outcome": line.outcome,
                     "value": line.value,
                     "limit": line.limit,
@@ -116,12 +119,31 @@ def judge(results: Mapping[str, Any], budgets: Budgets) -> Verdict:
     """Judge results by budgets.
 
     Args:
-        results: What a benchmark gives: its rows under `results`.
+        results: What a benchmark gives: its rows under `results`; those without channels are no runs of a service.
         budgets: The lines.
     """
-    rows: Sequence[Row] = results["results"]
+    rows = [_engine(row) for row in results["results"] if "channels" in row]
     lines: list[LatencyBudget | ResourceBudget] = [*budgets.latency, *budgets.resource]
     return Verdict(tuple(verdict for line in lines for verdict in _line(line, rows)))
+
+
+def _engine(row: Row) -> Row:
+    """A row of the engine; where it is one of several services, its own, with the others as reference chains."""
+    if "services" not in row:
+        return row
+    services = {name: _service(found) for name, found in row["services"].items()}
+    return {"channels": row["channels"], **services.pop(ENGINE), "references": services}
+
+
+def _service(found: Row) -> Row:
+    """What a service did, named as in a run of the engine alone; what there is of one that is absent or failed."""
+    compute, share, resident = (found.get(name) for name in ("compute_us", "core_share", "resident_mib"))
+    return {
+        **found,
+        **({} if compute is None else {"stages_us": {"received_to_published": compute}}),
+        **({"engine_core_share": share[ENGINE]} if share and ENGINE in share else {}),
+        **({"engine_resident_mib": resident[ENGINE]} if resident and ENGINE in resident else {}),
+    }
 
 
 def _line(line: LatencyBudget | ResourceBudget, rows: Sequence[Row]) -> Iterator[LineVerdict]:
@@ -141,8 +163,8 @@ def _latency(line: LatencyBudget, row: Row) -> LineVerdict:
         late = _named(row.get("sleeper_us"), 99.0)
         if late is None:
             return _unjudged(line, row, "no sleeper ran beside it")
-        if late > SLEEPER_MOST_US:
-            return _unjudged(line, row, f"the bare sleeper's p99 is {late:.0f} us, above {SLEEPER_MOST_US:.0f} us")
+        if late > MOST_SLEEPER_P99_US:
+            return _unjudged(line, row, f"the bare sleeper's p99 is {late:.0f} us, above {MOST_SLEEPER_P99_US:.0f} us")
     if line.max_us is not None:
         return _judged(line, row, "us", value, line.max_us)
     if line.over_sleeper_us is not None:
@@ -186,12 +208,21 @@ def _judged(
     line: LatencyBudget | ResourceBudget, row: Row, unit: str, value: float, limit: float, why: str = ""
 ) -> LineVerdict:
     outcome: Outcome = "broken" if value > limit else "held"
-    return LineVerdict(str(line), line.what, _stage(line), int(row["channels"]), outcome, unit, value, limit, why)
+    return LineVerdict(
+        str(line), line.what, _stage(line), int(row["channels"]), _load(row), outcome, unit, value, limit, why
+    )
 
 
 def _unjudged(line: LatencyBudget | ResourceBudget, row: Row | None, why: str) -> LineVerdict:
-    channels = None if row is None else int(row["channels"])
-    return LineVerdict(str(line), line.what, _stage(line), channels, "not judged", why=why)
+    channels, load = (None, "") if row is None else (int(row["channels"]), _load(row))
+    return LineVerdict(str(line), line.what, _stage(line), channels, load, "not judged", why=why)
+
+
+def _load(row: Row) -> str:
+    """What tells rows of one result from each other."""
+    executor, packet_ms = row.get("executor", "onnx"), row.get("packet_ms", 1.0)
+    more = ("" if executor == "onnx" else f", {executor}") + ("" if packet_ms == 1 else f", {packet_ms:g} ms packets")
+    return f"{row['channels']} channels{more}"
 
 
 def _stage(line: LatencyBudget | ResourceBudget) -> str:

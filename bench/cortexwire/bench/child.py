@@ -1,4 +1,4 @@
-"""The processes of a measurement: engine, rig, subscriber and sleeper, each `python -m` of this module.
+"""The processes of a measurement: engine, rig, subscriber, sleeper, telemetry reader; each `python -m` of this module.
 
 Each takes one JSON object as its only argument, prints one JSON line when it is ready and one with its result when
 it ends, and ends by itself or at SIGTERM. What decides a figure (the engine, the sleeper) thus shares no interpreter
@@ -13,15 +13,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from cortexwire.runtime.parent import end_with_parent
+
 if TYPE_CHECKING:
     from cortexwire.bench.slowing import Slowed
 
+ROW: Final = (
+    "bin", "flags", "acquired_ns", "sent_ns", "heard_ns", "received_ns", "binned_ns", "decoded_ns", "published_ns",
+    "end_sample",
+)  # fmt: skip
+"""What a subscriber notes of each decoded output, in this order."""
 SLEEP_NS: Final = 1_000_000
 """What the bare sleeper asks for."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one role: `ROLE JSON`."""
+    end_with_parent()
     role, settings = sys.argv[1:] if argv is None else argv
     _say(ROLES[role](json.loads(settings)))
     return 0
@@ -75,14 +83,14 @@ def _rig(settings: dict[str, Any]) -> dict[str, Any]:
 def _subscribe(settings: dict[str, Any]) -> dict[str, Any]:
     """Receive every output until the stream ends, or SIGTERM.
 
-    Gives one row for each decoded output that is no calibration's: bin, flags, when its closing packet was due and
-    sent, and when the velocity was in the subscriber's hands, all in nanoseconds of CLOCK_MONOTONIC.
+    Gives one `ROW` for each decoded output: when its closing packet was due, sent and received, what the engine
+    stamped on the way, and when the velocity was in the subscriber's hands, in nanoseconds of CLOCK_MONOTONIC.
     """
     from cortexwire.clients import Subscriber
     from cortexwire.runtime.engine import stop_on_signals
     from cortexwire.wire import OutFlag, OutKind
 
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows: list[tuple[int, ...]] = []
     ended = False
     with stop_on_signals() as stop, Subscriber(settings["endpoint"], latest=False) as subscriber:
         _say({})
@@ -92,8 +100,8 @@ def _subscribe(settings: dict[str, Any]) -> dict[str, Any]:
             if output is None:
                 continue
             if output.kind is OutKind.DECODED:
-                times = output.times
-                rows.append((output.bin, int(output.flags), times.acquired_ns, times.sent_ns, now))
+                acquired, sent, *stages = output.times
+                rows.append((output.bin, int(output.flags), acquired, sent, now, *stages, output.end_sample))
             ended = OutFlag.ENDED in output.flags
         damaged = subscriber.damaged
     return {"rows": rows, "ended": ended, "damaged": damaged}
@@ -113,11 +121,40 @@ def _sleep(_settings: dict[str, Any]) -> dict[str, Any]:
     return {"over_ns": over}
 
 
+def _telemetry(settings: dict[str, Any]) -> dict[str, Any]:
+    """Read an engine's telemetry map again and again until SIGTERM; gives what was amiss in any reading."""
+    from pathlib import Path
+
+    from cortexwire.runtime.engine import stop_on_signals
+    from cortexwire.runtime.telemetry import TelemetryReader
+
+    polls = torn = unsound = 0
+    most_age_ns = most_read_ns = 0
+    with stop_on_signals() as stop, TelemetryReader(Path(settings["path"])) as reader:
+        _say({})
+        while not stop.wait(settings["every_ms"] / 1e3):
+            before = time.monotonic_ns()
+            snapshot = reader.read()
+            most_read_ns = max(most_read_ns, time.monotonic_ns() - before)
+            polls += 1
+            torn += snapshot.torn
+            unsound += snapshot.writer != "live"
+            most_age_ns = max(most_age_ns, snapshot.age_ns)
+    return {
+        "polls": polls,
+        "torn": torn,
+        "not_live": unsound,
+        "most_age_ms": most_age_ns / 1e6,
+        "most_read_ms": most_read_ns / 1e6,
+    }
+
+
 ROLES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "engine": _engine,
     "rig": _rig,
     "subscribe": _subscribe,
     "sleep": _sleep,
+    "telemetry": _telemetry,
 }
 
 if __name__ == "__main__":

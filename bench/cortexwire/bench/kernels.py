@@ -1,22 +1,24 @@
-"""Speed of the fused front end against scipy and numpy doing identical work, in the same run on the same packets.
+"""Speed of the fused front end beside yardsticks that do the same work, in the same run on the same packets.
 
 Packets of 1 ms come one by one from buffers that are larger than the processor's second cache, with noise, slow
-potentials and some twenty crossings a second and channel. The chain of scipy and numpy is written in every
-combination of float32 or float64 and time or channels first, and the fastest of them is the yardstick. Both take
-turns of equal length for as long as is asked; what is reported are medians over the turns, of processor time, so
-that other work on the machine counts little. Before that, both take the same stream and have to give the same counts
-and band power.
+potentials and some twenty crossings a second and channel. The yardsticks are
+
+* `scipy`: the chain of scipy and numpy, written in every combination of float32 or float64 and time or channels
+  first, of which the fastest is taken;
+* `c`: the least work in C, compiled for this machine, which has no reference and so enters only without one;
+* `ezmsg`: a graph of ezmsg-sigproc, without the messages between its units and without band power.
+
+Each takes the same stream first and has to give the same counts and band power. Then all take turns of equal length
+for as long as is asked, called from Python once a packet; what is reported are medians over the turns, of processor
+time, so that other work on the machine counts little. A yardstick that is not installed is reported as absent.
 """
 
-import gc
-import math
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -25,8 +27,10 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy import signal
 
+from cortexwire.bench.contenders import AbsentError, Contender, Made, take_turns, time_packets
 from cortexwire.bench.environment import environment_record
 from cortexwire.bench.numpy_chain import LAYOUTS, Layout, Mode, NumpyChain
+from cortexwire.bench.yardstick import CFrontEnd, compiler_version
 from cortexwire.signal.design import design_filter
 from cortexwire.signal.settings import FilterSettings, FrontEndSettings, ReferenceSettings
 from cortexwire.signal.wideband import WidebandBins
@@ -41,12 +45,10 @@ PACKETS_PER_BIN: Final = 20
 UV_PER_BIT: Final = 0.25
 BUFFER_BYTES: Final = 3 * 2**20
 """Size of the packets that are gone through in turn, larger than the second cache of most processors."""
-TURN_US: Final = 50_000.0
-"""How long a turn takes."""
 CHECKED_BINS: Final = 25
-POWER_TOLERANCE: Final = 1e-3
-"""Relative; a yardstick in float32 is not exact itself."""
-DIFFERING: Final = 1e-3
+POWER_TOLERANCE: Final[dict[str, float]] = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 0.0}
+"""Relative; a yardstick in float32 is not exact itself, and ezmsg's gives no band power."""
+DIFFERING: Final[dict[str, float]] = {"scipy": 1e-3, "c": 1e-4, "ezmsg": 1e-3}
 """Share of channel-bins in which a crossing may lie too close to its threshold for float32 to tell."""
 _COMPILE = """
 import time, numpy as np
@@ -67,14 +69,15 @@ def run_kernels(
     Args:
         channels: Numbers of channels.
         modes: Kinds of common reference.
-        seconds: How long both take turns in each case.
+        seconds: How long all take turns in each case.
 
     Returns:
-        JSON-able: the environment, and for each case microseconds a packet, nanoseconds a sample and channel, ratio
-        of the medians, and what was compared.
+        JSON-able: the environment, and for each case microseconds a packet and nanoseconds a sample and channel of
+        the fused front end (`fused`) and each yardstick, the yardstick's `ratio` of medians to the fused front
+        end's, and what was compared; or why a yardstick is absent. The case's own `ratio` is that of `scipy`.
 
     Raises:
-        RuntimeError: The two do not give the same counts and band power.
+        RuntimeError: One does not give the same counts and band power.
     """
     console = Console(stderr=True)
     results = []
@@ -90,7 +93,7 @@ def run_kernels(
         compile_s = _compile_times()
     return {
         "environment": environment_record(),
-        "what": f"fused front end against scipy and numpy, packets of {PACKET} samples, medians over turns",
+        "what": f"fused front end and yardsticks, packets of {PACKET} samples, medians over turns",
         "compile_cold_s": compile_s[0],
         "compile_cached_s": compile_s[1],
         "results": results,
@@ -140,21 +143,83 @@ def numpy_chain(mode: Mode, layout: Layout, thresholds_uv: NDArray[np.float64]) 
 
 def _measure(n: int, mode: Mode, packets: Packets, seconds: float) -> dict[str, Any]:
     thresholds = _thresholds(n, mode, packets)
-    layout = _fastest_layout(mode, packets, thresholds)
-    compared = _compare(n, mode, layout, packets, thresholds)
-    fused, chain = fused_front_end(n, mode, thresholds), numpy_chain(mode, layout, thresholds)
-    ours, theirs = _take_turns(fused.push, chain.push, packets, seconds)
-    a, b = float(np.median(ours)), float(np.median(theirs))
+    contenders, absent = _contenders(mode, packets, thresholds)
+    compared, rate = {}, 0.0
+    for name, contender in contenders.items():
+        compared[name], rate = _compare(name, contender, mode, packets, thresholds)
+    ours = fused_front_end(n, mode, thresholds)
+    streams = [(it.make(), it.feed) for it in contenders.values()]
+    own, *theirs = take_turns([(ours.push, packets), *streams], seconds)
+    found = {name: _speed(turns, n) for name, turns in zip(contenders, theirs, strict=True)}
+    fused = _speed(own, n)
+    yardsticks = {
+        name: {**speed, "ratio": speed["us"] / fused["us"], **contenders[name].about, **compared[name]}
+        for name, speed in found.items()
+    }
     return {
         "channels": n,
         "reference": mode,
-        "ratio": b / a,
-        "fused": {"us": a, "min_us": min(ours), "ns_per_sample_channel": 1000 * a / (PACKET * n)},
-        "scipy": {"us": b, "min_us": min(theirs), "ns_per_sample_channel": 1000 * b / (PACKET * n)},
-        "fastest_layout": str(layout),
-        "turns": len(ours),
-        **compared,
+        "ratio": yardsticks["scipy"]["ratio"],
+        "turns": len(own),
+        "crossings_per_s_and_channel": rate,
+        "fused": fused,
+        **yardsticks,
+        **{name: {"absent": why} for name, why in absent.items()},
     }
+
+
+def _speed(turns: Sequence[float], n_channels: int) -> dict[str, Any]:
+    median = float(np.median(turns))
+    return {"us": median, "min_us": min(turns), "ns_per_sample_channel": 1000 * median / (PACKET * n_channels)}
+
+
+def _contenders(
+    mode: Mode, packets: Packets, thresholds: NDArray[np.float64]
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """The yardsticks that there are, and why others are not."""
+    found, absent = {}, {}
+    makers: dict[str, Callable[[], Contender]] = {
+        "scipy": partial(_scipy, mode, packets, thresholds),
+        "c": partial(_c, mode, packets, thresholds),
+        "ezmsg": partial(_ezmsg, mode, packets, thresholds),
+    }
+    for name, maker in makers.items():
+        try:
+            found[name] = maker()
+        except AbsentError as error:
+            absent[name] = str(error)
+    return found, absent
+
+
+def _scipy(mode: Mode, packets: Packets, thresholds: NDArray[np.float64]) -> Contender:
+    layout = _fastest_layout(mode, packets, thresholds)
+    return Contender(lambda: numpy_chain(mode, layout, thresholds).push, packets, {"fastest_layout": str(layout)})
+
+
+def _c(mode: Mode, packets: Packets, thresholds: NDArray[np.float64]) -> Contender:
+    if mode != "none":
+        raise AbsentError("the C kernel has no reference")
+    design = design_filter(FilterSettings(), RATE)
+
+    def make() -> Callable[[int], Made | None]:
+        kernel = CFrontEnd(design, UV_PER_BIT, thresholds, PACKET, PACKET * PACKETS_PER_BIN)
+        return lambda address: kernel.take(address, PACKET)
+
+    make()
+    return Contender(make, [raw.ctypes.data for raw in packets], {"compiler": compiler_version()})
+
+
+def _ezmsg(mode: Mode, packets: Packets, thresholds: NDArray[np.float64]) -> Contender:
+    try:
+        from cortexwire.bench.peers.ezmsg_graph import EzmsgGraph, messages, versions
+    except ModuleNotFoundError as error:
+        raise AbsentError("ezmsg-sigproc is not installed: pip install ezmsg-sigproc") from error
+    bin_s = PACKET * PACKETS_PER_BIN / RATE.hz
+    return Contender(
+        lambda: EzmsgGraph(mode, FilterSettings(), UV_PER_BIT, thresholds, PACKET, bin_s).push,
+        messages(packets, RATE),
+        {"versions": versions()},
+    )
 
 
 def _thresholds(n: int, mode: Mode, packets: Packets) -> NDArray[np.float64]:
@@ -171,78 +236,39 @@ def _fastest_layout(mode: Mode, packets: Packets, thresholds: NDArray[np.float64
     for _ in range(3):
         for layout in layouts:
             chain = numpy_chain(mode, layout, thresholds)
-            best[layout] = min(best[layout], _time(chain.push, packets[: 2 * PACKETS_PER_BIN]))
+            best[layout] = min(best[layout], time_packets(chain.push, packets[: 2 * PACKETS_PER_BIN]))
     return min(best, key=lambda layout: best[layout])
 
 
-def _compare(n: int, mode: Mode, layout: Layout, packets: Packets, thresholds: NDArray[np.float64]) -> dict[str, Any]:
-    """Give both the same stream, and compare every settled bin."""
-    fused, chain = fused_front_end(n, mode, thresholds), numpy_chain(mode, layout, thresholds)
+def _compare(
+    name: str, contender: Contender, mode: Mode, packets: Packets, thresholds: NDArray[np.float64]
+) -> tuple[dict[str, Any], float]:
+    """Give both the same stream and compare every settled bin; also crossings a second and channel."""
+    n = len(thresholds)
+    fused, push = fused_front_end(n, mode, thresholds), contender.make()
     differing = crossings = bins = 0
-    worst = 0.0
+    worst, has_power = 0.0, False
     for k in range(CHECKED_BINS * PACKETS_PER_BIN):
-        raw = packets[k % len(packets)]
-        made, wanted = fused.push(raw), chain.push(raw)
+        made, wanted = fused.push(packets[k % len(packets)]), push(contender.feed[k % len(packets)])
         if made and wanted and made[0].observed == PACKET * PACKETS_PER_BIN:
-            assert made[0].power is not None
-            differing += int(np.count_nonzero(made[0].counts != wanted[0]))
-            worst = max(worst, float(np.abs(made[0].power / wanted[1] - 1).max()))
-            crossings += int(wanted[0].sum())
+            counts, power = wanted
+            differing += int(np.count_nonzero(made[0].counts != counts))
+            if power is not None:
+                assert made[0].power is not None
+                has_power = True
+                worst = max(worst, float(np.abs(made[0].power / power - 1).max()))
+            crossings += int(counts.sum())
             bins += 1
-    if not crossings or differing > DIFFERING * bins * n or worst > POWER_TOLERANCE:
+    if not crossings or differing > DIFFERING[name] * bins * n or worst > POWER_TOLERANCE[name]:
         raise RuntimeError(
-            f"{n} channels, reference {mode}: expected equal outputs, got {differing} differing channel-bins "
-            f"of {bins * n} ({crossings} crossings) and band power off by {worst:.2g}"
+            f"{n} channels, reference {mode}: expected {name} to give equal outputs, got {differing} differing "
+            f"channel-bins of {bins * n} ({crossings} crossings) and band power off by {worst:.2g}"
         )
     seconds = bins * PACKETS_PER_BIN * PACKET / RATE.hz
-    return {
-        "differing_channel_bins": differing,
-        "compared_channel_bins": bins * n,
-        "band_power_off_by": worst,
-        "crossings_per_s_and_channel": crossings / seconds / n,
-    }
-
-
-def _take_turns(
-    ours: Callable[[NDArray[np.int16]], object],
-    theirs: Callable[[NDArray[np.int16]], object],
-    packets: Packets,
-    seconds: float,
-) -> tuple[list[float], list[float]]:
-    """Time turns of one and the other, each as long, on the packets that come next; microseconds a packet.
-
-    A turn of as many packets would be too short for the faster one: it would be timed while the processor's caches
-    still hold the work of the slower.
-    """
-    times: tuple[list[float], list[float]] = ([], [])
-    lengths = [math.ceil(TURN_US / _time(push, packets[:PACKETS_PER_BIN])) for push in (ours, theirs)]
-    at = [0, 0]
-    until = time.monotonic() + seconds
-    with _no_garbage_collection():
-        while time.monotonic() < until or len(times[0]) < 3:
-            for k, push in enumerate((ours, theirs)):
-                turn = [packets[(at[k] + i) % len(packets)] for i in range(lengths[k])]
-                at[k] += lengths[k]
-                times[k].append(_time(push, turn))
-    return times
-
-
-def _time(push: Callable[[NDArray[np.int16]], object], packets: Packets) -> float:
-    start = time.thread_time_ns()
-    for raw in packets:
-        push(raw)
-    return (time.thread_time_ns() - start) / len(packets) / 1000
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    found: dict[str, Any] = {"differing_channel_bins": differing, "compared_channel_bins": bins * n}
+    if has_power:
+        found["band_power_off_by"] = worst
+    return found, crossings / seconds / n
 
 
 def _compile_times() -> tuple[float, float]:

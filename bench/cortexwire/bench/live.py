@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import zmq
 
@@ -28,6 +28,7 @@ from cortexwire.errors import CortexwireError
 from cortexwire.pipeline.settings import DeadlineSettings, PipelineSettings
 from cortexwire.runtime.assembly import assemble
 from cortexwire.runtime.offline import decode_frames
+from cortexwire.runtime.parent import PARENT_VARIABLE
 from cortexwire.sessions import Session, session_packets
 from cortexwire.sessions.packets import PacketSizes
 from cortexwire.types import Rate
@@ -55,9 +56,12 @@ class RunError(CortexwireError):
 class Child:
     """One process of `cortexwire.bench.child`: started, ready, and ended with its result.
 
+    It ends with the process that started it, however that ends.
+
     Args:
         role: What it runs.
         settings: What it is told.
+        module: The module that knows the role.
 
     Attributes:
         ready: What it said when it was ready.
@@ -66,12 +70,15 @@ class Child:
         RunError: It ended, or said nothing, before it was ready.
     """
 
-    def __init__(self, role: Literal["engine", "rig", "subscribe", "sleep"], settings: Mapping[str, Any]) -> None:
+    def __init__(self, role: str, settings: Mapping[str, Any], module: str = "cortexwire.bench.child") -> None:
         self._role = role
-        command = [sys.executable, "-m", "cortexwire.bench.child", role, json.dumps(dict(settings))]
+        command = [sys.executable, "-m", module, role, json.dumps(dict(settings))]
         with ExitStack() as opened:
             self._errors = opened.enter_context(tempfile.TemporaryFile())
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, env=_environment())
+            # In a group of its own: Ctrl-C reaches whoever measures, which then ends its processes in order.
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=self._errors, env=_environment(), process_group=0
+            )
             self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
             self._reader = threading.Thread(target=self._read, name=f"output of {role}")
             self._reader.start()
@@ -112,6 +119,14 @@ class Child:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip()[-_SAID:]
             raise RunError(f"{self._role}: ended with exit status {self._process.returncode}: {said}")
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for it to end by itself for at most `seconds`; whether it has."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def result(self, seconds: float = START_S) -> dict[str, Any]:
         """Wait for it to end by itself, and give its result.
@@ -161,7 +176,8 @@ class Child:
 def _environment() -> dict[str, str]:
     """Leave out what would change an engine's configuration: one that is measured gets its own whole."""
     kept = ("CORTEXWIRE_CACHE", "CORTEXWIRE_DATA")
-    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith("CORTEXWIRE_")}
+    passed = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("CORTEXWIRE_")}
+    return passed | {PARENT_VARIABLE: str(os.getpid())}
 
 
 def lossless_config(bundle: Path, folder: Path, **changes: Any) -> EngineConfig:

@@ -42,6 +42,46 @@ LAYOUTS = tuple(
 )
 
 
+class Crossings:
+    """Crossings with a refractory time, in packets no longer than it: a channel has at most one in each.
+
+    Args:
+        n_channels: Channels.
+        refractory: In samples.
+    """
+
+    def __init__(self, n_channels: int, refractory: int) -> None:
+        self._refractory = refractory
+        self._beyond: NDArray[np.bool_] = np.zeros(n_channels, np.bool_)
+        self._until: NDArray[np.int64] = np.zeros(n_channels, np.int64)
+
+    def find(self, beyond: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Take which samples of the next packet are beyond the threshold, `(n, n_channels)`.
+
+        Returns:
+            Which channels crossed, and at which of the samples those did.
+        """
+        if beyond.flags.c_contiguous:
+            fresh = beyond.copy()
+            fresh[1:] &= ~beyond[:-1]
+            fresh[0] &= ~self._beyond
+            sample, channel = np.divmod(np.flatnonzero(fresh), beyond.shape[1])
+        else:  # memory runs along time: step over it as a whole, then put the first samples right
+            turned = np.ascontiguousarray(beyond.T)
+            fresh = turned.copy()
+            fresh.reshape(-1)[1:] &= ~turned.reshape(-1)[:-1]
+            fresh[:, 0] = turned[:, 0] & ~self._beyond
+            channel, sample = np.divmod(np.flatnonzero(fresh), len(beyond))
+        self._beyond = beyond[-1].copy()
+        until = self._until.copy()
+        free = sample >= until[channel]
+        sample, channel = sample[free][::-1], channel[free][::-1]
+        until[channel] = sample + self._refractory  # of several, the first sample is written last
+        crossed = until != self._until
+        self._until = until - len(beyond)
+        return crossed, until - self._refractory
+
+
 class NumpyChain:
     """Counts and band power of a stream, in packets of at most the refractory time.
 
@@ -53,6 +93,7 @@ class NumpyChain:
         thresholds_uv: Negative thresholds, `(n_channels,)`.
         refractory: In samples.
         packets_per_bin: Packets that fill a bin.
+        band_power: Whether to compute it; else it is zero.
     """
 
     def __init__(
@@ -64,6 +105,7 @@ class NumpyChain:
         thresholds_uv: NDArray[np.float64],
         refractory: int,
         packets_per_bin: int,
+        band_power: bool = True,
     ) -> None:
         scaled = sos.copy()
         scaled[0, :3] *= uv_per_bit
@@ -74,11 +116,10 @@ class NumpyChain:
         self._sos: Any = scaled.astype(layout.dtype)
         self._zi: Any = None
         self._thresholds = np.expand_dims(thresholds_uv.astype(layout.dtype), self._axis)
-        self._refractory = refractory
+        self._crossings = Crossings(n, refractory)
         self._packets_per_bin = packets_per_bin
+        self._band_power = band_power
         self._packets = self._samples = 0
-        self._beyond: NDArray[np.bool_] = np.zeros(n, np.bool_)
-        self._until: NDArray[np.int64] = np.zeros(n, np.int64)
         self._counts: NDArray[np.int64] = np.zeros(n, np.int64)
         self._power: NDArray[Any] = np.zeros(n, layout.dtype)
 
@@ -91,8 +132,10 @@ class NumpyChain:
             self._zi = zi[:, :, None] * first if self._layout.time_first else zi[:, None, :] * first[:, None]
         y: Any
         y, self._zi = signal.sosfilt(self._sos, x, axis=self._axis, zi=self._zi)
-        self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
-        self._detect(y)
+        if self._band_power:
+            self._power += np.einsum("tc,tc->c" if self._layout.time_first else "ct,ct->c", y, y)
+        beyond = y <= self._thresholds
+        self._counts += self._crossings.find(beyond if self._layout.time_first else beyond.T)[0]
         self._samples += len(raw)
         self._packets += 1
         if self._packets < self._packets_per_bin:
@@ -113,22 +156,3 @@ class NumpyChain:
         elif self._mode == "median":
             x -= np.median(x, axis=channels, keepdims=True)
         return x
-
-    def _detect(self, y: NDArray[Any]) -> None:
-        """Count crossings; as no packet is longer than the refractory time, a channel has at most one in it."""
-        beyond = y <= self._thresholds
-        if not self._layout.time_first:
-            beyond = beyond.T
-        fresh = beyond.copy()
-        fresh[1:] &= ~beyond[:-1]
-        fresh[0] &= ~self._beyond
-        self._beyond = beyond[-1]
-        sample, channel = np.nonzero(fresh)
-        if len(sample):
-            free = sample >= self._until[channel]
-            sample, channel = sample[free][::-1], channel[free][::-1]
-            until = self._until.copy()
-            until[channel] = sample + self._refractory  # of several, the first sample is written last
-            self._counts += until != self._until
-            self._until = until
-        self._until -= len(beyond)

@@ -1,7 +1,7 @@
 """Slowing a stage of a live engine on purpose, so that one sees a budget break, and which line of it.
 
-The pipeline is built as ever; a call that lies between the stage's two time stamps then sleeps a while after each bin.
-A sleep takes the stage's time and not the machine's, so nothing else grows slow with it.
+The pipeline is built as ever; a call between the stage's two time stamps then sleeps a while for each bin. A sleep
+takes the stage's time and not the machine's, so nothing else grows slow with it.
 """
 
 import time
@@ -18,7 +18,7 @@ from cortexwire.runtime.assembly import Assembled, assemble
 SLOWED: Final = ("received_to_binned", "binned_to_decoded", "decoded_to_published")
 """Stages that can be slowed."""
 CONTAINING: Final[dict[str, tuple[str, ...]]] = {
-    stage: (stage, "sent_to_published", "sent_to_received") for stage in SLOWED
+    stage: (stage, "received_to_published", "sent_to_published", "sent_to_received") for stage in SLOWED
 }
 """What a slowed stage makes longer: itself, and all that contains it. (`due_to_received` contains it too, and the rig's
 own lateness.)"""
@@ -38,6 +38,9 @@ class Slowing(BaseModel):
     extra_us: float = Field(gt=0, allow_inf_nan=False, description="How much longer each bin takes there.")
     after_s: float = Field(default=0.0, ge=0, description="Seconds from the first decoded bin until that begins.")
     for_s: float | None = Field(default=None, gt=0, description="Seconds until it ends again; None: never.")
+
+    def __str__(self) -> str:
+        return f"{self.stage} by {self.extra_us:g} us"
 
 
 def parse_slowing(text: str) -> Slowing:
@@ -76,22 +79,32 @@ class Slowed:
 
     def _slow(self, pipeline: Pipeline) -> None:
         decode = pipeline._decode
-        decode.step = self._then(self._begin, decode.step)  # type: ignore[method-assign]
+        decode.step = self._before(self._begin, decode.step)  # type: ignore[method-assign]
         match self.slowing.stage:
             case "received_to_binned":
-                pipeline.bins.packet = self._then(self._sleep, pipeline.bins.packet)  # type: ignore[method-assign]
+                # Takes a bin that was just cut, and stamps it first of all.
+                pipeline._bin = self._before(self._sleep, pipeline._bin)  # type: ignore[method-assign]
             case "binned_to_decoded":
-                decode.step = self._then(self._sleep, decode.step)  # type: ignore[method-assign]
+                decode.step = self._before(self._sleep, decode.step)  # type: ignore[method-assign]
             case "decoded_to_published":
-                pipeline.packet = self._then(self._sleep, pipeline.packet)  # type: ignore[method-assign]
+                pipeline.packet = self._after(pipeline.packet)  # type: ignore[method-assign]
 
-    def _then(self, act: Callable[[], None], call: Callable[P, R]) -> Callable[P, R]:
-        """The same call, and something after it where it gave something: a packet that closes no bin costs nothing."""
+    def _before(self, act: Callable[[], None], call: Callable[P, R]) -> Callable[P, R]:
+        """Something, and then the same call."""
+
+        def slowed(*args: P.args, **kwargs: P.kwargs) -> R:
+            act()
+            return call(*args, **kwargs)
+
+        return slowed
+
+    def _after(self, call: Callable[P, R]) -> Callable[P, R]:
+        """The same call, and a sleep where it gave something: a packet that closes no bin costs nothing."""
 
         def slowed(*args: P.args, **kwargs: P.kwargs) -> R:
             given = call(*args, **kwargs)
             if given:
-                act()
+                self._sleep()
             return given
 
         return slowed

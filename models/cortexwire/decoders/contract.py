@@ -1,14 +1,14 @@
 """What the pipeline may ask of any executor of a bundle."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
 from cortexwire.decoders.overlay import Overlay
-from cortexwire.types import Features
+from cortexwire.types import Counts, Features
 
 State = Mapping[str, NDArray[Any]]
 """A decoder's whole memory: one array per state input of the graph."""
@@ -75,3 +75,37 @@ class Decoder(Protocol):
 
     def warm_up(self, runs: int = 1) -> None:
         """Run throw-away steps that change nothing."""
+
+    def settle(self) -> None:
+        """Do what was put off until the outputs are out; it happens by itself where nobody asks for it."""
+
+
+@runtime_checkable
+class CountingDecoder(Decoder, Protocol):
+    """A decoder that can add up crossings while their bin is open."""
+
+    def listen(self, n_kept: int, crossings: int, most: int) -> None:
+        """Learn where the crossings of the open bin lie: addresses of their number (int64) and of the crossings.
+
+        Args:
+            n_kept: Address of their number.
+            crossings: Address of the crossings, pairs of int32: sample within the bin, channel.
+            most: How many there can be.
+        """
+
+    def follow(self) -> None:
+        """Add the crossings that were kept since the last call."""
+
+    def discard(self) -> None:
+        """The open bin was closed, and is not decoded."""
+
+    def step_counts(self, counts: Counts, status: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Decode one whole bin whose crossings were followed.
+
+        Args:
+            counts: Its counts, uint16 `(n_features,)`.
+            status: Flags, uint8 `(n_features,)`: a channel with any of them enters at its training mean.
+
+        Returns:
+            As `step`.
+        """

@@ -18,6 +18,7 @@ from cortexwire.decoders.fingerprint import fingerprint
 from cortexwire.decoders.graph import Parameters
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.decoders.runtime_session import Provider, open_session
+from cortexwire.decoders.servable import check_servable, check_state
 from cortexwire.decoders.tensor import Tensor
 from cortexwire.errors import BundleError
 from cortexwire.types import Features
@@ -52,7 +53,7 @@ class OnnxDecoder:
     executor: Final = "onnx"
 
     def __init__(self, bundle: Bundle, provider: Provider = "auto", overlay: Overlay | None = None) -> None:
-        _check_servable(bundle)
+        check_servable(bundle)
         self.bundle: Final = bundle
         self._session, self.provider = open_session(bundle.model, provider)
         self.fingerprint: Final = fingerprint(self.executor, self.provider)
@@ -120,10 +121,7 @@ class OnnxDecoder:
             ValueError: A name or shape differs; the decoder is then as it was.
         """
         current = self._states[self._phase]
-        want = {name: tensor.host.shape[1:] for name, tensor in current.items()}
-        came = {name: np.shape(value) for name, value in state.items()}
-        if want != came:
-            raise ValueError(f"state: expected {want}, got {came}")
+        check_state({name: tensor.host.shape[1:] for name, tensor in current.items()}, state)
         for name, tensor in current.items():
             tensor.host[0] = state[name]
             tensor.push()
@@ -150,6 +148,9 @@ class OnnxDecoder:
         """Run throw-away steps: what they write is what the next real step overwrites."""
         for _ in range(runs):
             self._session.run_with_iobinding(self._wiring.bindings[self._phase])
+
+    def settle(self) -> None:
+        """Nothing is ever put off here."""
 
     def _state_buffers(self) -> dict[str, Tensor]:
         return {
@@ -183,12 +184,3 @@ class OnnxDecoder:
             tensor = after[spec.feeds] if spec.role == "state" else self._outputs[spec.name]
             binding.bind_ortvalue_output(spec.name, tensor.value)
         return binding
-
-
-def _check_servable(bundle: Bundle) -> None:
-    other = [spec.name for spec in bundle.manifest.inputs if spec.role in ("samples", "band_power", "aux")]
-    if other:
-        raise BundleError(f"{bundle.path}: expected features as the only signal input, got also {other}")
-    timing = bundle.manifest.features.timing
-    if timing is None or (timing.window, timing.hop, timing.lookahead) != (1, 1, 0):
-        raise BundleError(f"{bundle.path}: expected features of one bin at a time without lookahead, got {timing}")

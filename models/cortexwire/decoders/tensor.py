@@ -23,7 +23,7 @@ class Tensor:
     __slots__ = ("_remote", "host", "value")
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, device: str) -> None:
-        self.host = _aligned_zeros(shape, np.dtype(dtype))
+        self.host = aligned_zeros(shape, np.dtype(dtype))
         self.value: Any = onnxruntime.OrtValue.ortvalue_from_numpy(self.host, device, 0)
         self._remote = device != "cpu"
 
@@ -38,7 +38,8 @@ class Tensor:
             np.copyto(self.host, self.value.numpy())
 
 
-def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros, C-ordered, that begin at a multiple of 64 bytes."""
     size = int(np.prod(shape)) * dtype.itemsize
     raw = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
     skip = -raw.ctypes.data % _ALIGNMENT

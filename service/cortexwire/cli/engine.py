@@ -54,6 +54,7 @@ def engine(
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
     provider: options.Provider = None,
+    executor: options.Executor = None,
     budgets: Annotated[
         Path | None,
         typer.Option(help="Latency budgets to watch; [cyan]default[/cyan] are the shipped ones.", show_default="none"),
@@ -86,6 +87,7 @@ def engine(
         "thresholds": thresholds,
         "overlay": overlay,
         "provider": provider,
+        "executor": executor,
         "budgets": None if budgets is None else budgets_file(budgets),
         "run_dir": run_dir,
         "realtime.fifo_priority": fifo,

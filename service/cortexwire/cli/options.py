@@ -52,6 +52,13 @@ Provider = Annotated[
     Literal["auto", "cpu", "cuda"] | None,
     typer.Option(help="What runs the decoder.", show_default="auto"),
 ]
+Executor = Annotated[
+    Literal["onnx", "incremental"] | None,
+    typer.Option(
+        help="onnx: the whole step at the end of a bin; incremental: all that can be computed before it, on the CPU.",
+        show_default="onnx",
+    ),
+]
 From = Annotated[float, typer.Option("--from", help="Where to begin, in seconds of the recording.", min=0.0)]
 To = Annotated[float | None, typer.Option("--to", help="Where to end, in seconds.", show_default="the end")]
 PacketSamples = Annotated[

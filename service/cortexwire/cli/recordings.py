@@ -66,6 +66,7 @@ def decode(
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
     provider: options.Provider = None,
+    executor: options.Executor = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
     epoch: options.Epoch = None,
@@ -79,7 +80,7 @@ def decode(
     from cortexwire.cli.offline import NO_TICKS, DecodeSummary, decoded, write_outputs
 
     session = open_source(source, data)
-    settings = _settings(config, bundle, armed, thresholds, overlay, provider, assignments)
+    settings = _settings(config, bundle, armed, thresholds, overlay, provider, executor, assignments)
     check_stream(open_bundle(settings.bundle), session)
     span = sample_range(session, start_s, stop_s)
     sizes = packet_sizes(packet_samples, packet_ms, session.rate)
@@ -121,6 +122,7 @@ def evaluate(
     thresholds: options.Thresholds = None,
     overlay: options.Overlay = None,
     provider: options.Provider = None,
+    executor: options.Executor = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
     report: Annotated[
@@ -141,7 +143,7 @@ def evaluate(
     if report is not None:
         check_folder("--report", report.absolute().parent)
     session = open_source(source, data)
-    settings = _settings(config, bundle, None, thresholds, overlay, provider, assignments)
+    settings = _settings(config, bundle, None, thresholds, overlay, provider, executor, assignments)
     loaded = open_bundle(settings.bundle)
     check_stream(loaded, session)
     training = loaded.manifest.training
@@ -296,6 +298,7 @@ def _settings(
     thresholds: Path | None,
     overlay: Path | None,
     provider: str | None,
+    executor: str | None,
     assignments: list[str] | None,
 ) -> "EngineConfig":
     from cortexwire.config import load_config
@@ -307,6 +310,7 @@ def _settings(
         "thresholds": thresholds,
         "overlay": overlay,
         "provider": provider,
+        "executor": executor,
     }
     return load_config(config, flags=flags, assignments=assignments or ())
 

@@ -6,7 +6,7 @@ are cut.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
@@ -19,12 +19,13 @@ from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.expectation import FURTHEST_SAMPLE
 from cortexwire.pipeline.intake import Intake
 from cortexwire.pipeline.items import Aux, End, Gap, Item, Restart, Span
+from cortexwire.pipeline.regular import HEADER_VALUES, RegularPath, Stamp
 from cortexwire.pipeline.settings import IntakeSettings
-from cortexwire.signal.binning import RAILING, Bin, EventBins
+from cortexwire.signal.binning import Bin, EventBins
 from cortexwire.signal.bins import BinClock, samples_in
 from cortexwire.signal.calibration import Adaptation, Calibration, Noise, known_thresholds, thresholds_from
 from cortexwire.signal.settings import FrontEndSettings
-from cortexwire.signal.wideband import WidebandBins
+from cortexwire.signal.wideband import CrossingListener, WidebandBins
 from cortexwire.types import Rate
 from cortexwire.wire import Descriptor, Kind, MarkerCode, Packet, decode_packet
 
@@ -72,6 +73,13 @@ class Announced(msgspec.Struct, frozen=True):
 Event = Closed | Started | Reset | Ended | Described | Announced
 
 
+class EventSink(Protocol):
+    """Who takes events, each as soon as it happens; a list will do."""
+
+    def append(self, event: Event, /) -> None:
+        """Take one."""
+
+
 class BinStage:
     """Turns the frames of one source into bins.
 
@@ -103,7 +111,9 @@ class BinStage:
         self.intake = Intake(intake, self.counters)
         self.notes: list[str] = []
         self.noise: Noise | None = None
-        self.last_packet: Packet | None = None
+        self.last_packet: Packet | Stamp | None = None
+        self.spans = 0
+        self._regular = RegularPath()
         kind = KINDS[stream.kind]
         uv_per_bit = stream.uv_per_bit if kind is Kind.WIDEBAND else None
         block = BinClock(self.rate, 1.0)
@@ -116,6 +126,7 @@ class BinStage:
         self._reset_samples = samples_in(self.rate, intake.reset_after_ms)
         self._source: WidebandBins | EventBins
         self._dtype: np.dtype[np.int16] | np.dtype[np.float32] | None = None
+        self._listener: CrossingListener | None = None
         self._masked = self._wanted = front_end.masked
         self._known = known_thresholds(front_end.threshold, stream.n_channels, thresholds_uv)
         self._calibration: Calibration | None = None
@@ -162,16 +173,66 @@ class BinStage:
 
     def packet(self, frame: bytes | memoryview) -> list[Event]:
         """Take one frame, good or bad; returns what it brought about, in order."""
+        events: list[Event] = []
+        self.take(frame, events)
+        return events
+
+    def take(self, frame: bytes | memoryview, events: EventSink) -> None:
+        """Take one frame, good or bad, and hand on what it brings about while it does so."""
+        regular, source = self._regular, self._source
+        if regular.open and regular.n_samples <= source.until_edge:
+            values = regular.samples_of(frame)
+            if values is not None:
+                self._go_on(frame, values, events)
+                return
+        regular.open = False
         try:
             packet = decode_packet(frame)
         except PacketError as error:
             self.intake.malformed(error.reason, str(error))
-            return []
-        return self._take_all(self.intake.accept(packet))
+            return
+        items = self.intake.accept(packet)
+        self._take_all(items, events)
+        if len(items) == 1 and isinstance(item := items[0], Span) and not item.skip and self._may_go_on():
+            regular.learn(frame, packet, self.intake.expected)
+
+    def _may_go_on(self) -> bool:
+        """Whether nothing but the next samples has to be looked at."""
+        source = self._source
+        return (
+            isinstance(source, WidebandBins)
+            and source.filtered is None
+            and source.position >= source.settled_at
+            and not self._blanking.waiting
+            and self.intake.undisturbed
+        )
+
+    def _go_on(self, frame: bytes | memoryview, values: NDArray[np.int16], events: EventSink) -> None:
+        """Take a packet that goes on as the last one did, up to the end of the open bin at most."""
+        regular, source = self._regular, self._source
+        assert isinstance(source, WidebandBins)
+        self.intake.go_on(regular.n_samples)
+        self.spans += 1
+        closed = source.run(values, HEADER_VALUES, regular.n_samples)
+        if closed is not None:
+            self.last_packet = regular.stamp(frame)
+            self._closed([closed], events)
 
     def flush(self) -> list[Event]:
         """Give up waiting for missing packets; for the end of an input."""
-        return self._take_all(self.intake.flush())
+        events: list[Event] = []
+        self.take_held(events)
+        return events
+
+    def take_held(self, events: EventSink) -> None:
+        """Give up waiting for missing packets, and hand on what that brings about while it does so."""
+        self._take_all(self.intake.flush(), events)
+
+    def listen(self, listener: CrossingListener) -> None:
+        """Tell a listener of crossings before their bin is closed; of a stream of samples, that is."""
+        self._listener = listener
+        if isinstance(self._source, WidebandBins):
+            self._source.listen(listener)
 
     def set_thresholds(self, thresholds_uv: tuple[float | None, ...]) -> None:
         """Put thresholds in force at the next bin's edge.
@@ -247,13 +308,14 @@ class BinStage:
 
         return over
 
-    def _take_all(self, items: Sequence[Item]) -> list[Event]:
-        events: list[Event] = []
-        for item in items:
+    def _take_all(self, items: Sequence[Item], events: EventSink) -> None:
+        for number, item in enumerate(items):
+            if isinstance(item, Gap) and isinstance(following := items[number + 1], Span):
+                # What closes its bins is the packet by which it is known.
+                self.last_packet = following.packet
             self._take(item, events)
-        return events
 
-    def _take(self, item: Item, events: list[Event]) -> None:
+    def _take(self, item: Item, events: EventSink) -> None:
         if isinstance(item, Span):
             self._span(item, events)
         elif isinstance(item, Gap):
@@ -274,9 +336,10 @@ class BinStage:
         elif isinstance(item, End):
             events.append(Ended())
 
-    def _span(self, span: Span, events: list[Event]) -> None:
+    def _span(self, span: Span, events: EventSink) -> None:
         packet = span.packet
         self.last_packet = packet
+        self.spans += 1
         if packet.descriptor_hash != self._announced:
             self._announced = packet.descriptor_hash
             events.append(Announced(packet.descriptor_hash))
@@ -295,7 +358,7 @@ class BinStage:
         else:
             self._counts_span(source, packet, events)
 
-    def _events_span(self, source: EventBins, packet: Packet, span: Span, events: list[Event]) -> None:
+    def _events_span(self, source: EventBins, packet: Packet, span: Span, events: EventSink) -> None:
         offsets = packet.data["sample_offset"].astype(np.int64) - span.skip
         channels = packet.data["channel"].astype(np.int64)
         done, n = 0, span.stop - span.start
@@ -305,11 +368,11 @@ class BinStage:
             self._closed(source.push_events(m, offsets[inside] - done, channels[inside]), events)
             done += m
 
-    def _counts_span(self, source: EventBins, packet: Packet, events: list[Event]) -> None:
+    def _counts_span(self, source: EventBins, packet: Packet, events: EventSink) -> None:
         self._blanking.apply(source)
         self._closed(source.push_counts(packet.n_samples, packet.data), events)
 
-    def _wideband_span(self, source: WidebandBins, packet: Packet, span: Span, events: list[Event]) -> None:
+    def _wideband_span(self, source: WidebandBins, packet: Packet, span: Span, events: EventSink) -> None:
         samples = packet.data[span.skip :] if span.skip else packet.data
         if not samples.flags.c_contiguous:
             samples = np.ascontiguousarray(samples)
@@ -339,7 +402,7 @@ class BinStage:
             self._source.begin(sample_index)
         return self._source
 
-    def _gap(self, gap: Gap, events: list[Event]) -> None:
+    def _gap(self, gap: Gap, events: EventSink) -> None:
         source = self._source
         if gap.stop - gap.start < self._reset_samples:
             self._closed(source.gap(gap.stop), events)
@@ -350,7 +413,7 @@ class BinStage:
             source.begin(gap.stop)
         events.append(Reset(source.index - before))
 
-    def _aux(self, packet: Packet, events: list[Event]) -> None:
+    def _aux(self, packet: Packet, events: EventSink) -> None:
         if packet.kind is Kind.DESCRIPTOR:
             self._announced = None
             events.append(Described(packet.data))
@@ -362,23 +425,24 @@ class BinStage:
                 elif code == MarkerCode.BLANK_END:
                     self._blanking.stop(sample)
 
-    def _closed(self, bins: list[Bin], events: list[Event]) -> None:
+    def _closed(self, bins: list[Bin], events: EventSink) -> None:
         """Count each closed bin, let thresholds learn from it, and carry out what waited for its edge."""
         for closed in bins:
             length = closed.end - closed.start
             self.counters.artefact_samples += closed.artefact
             self.counters.settling_samples += length - closed.observed - closed.missing - closed.artefact
-            if closed.status.any():
-                railing = int(np.count_nonzero(closed.status & RAILING))
-                self.counters.railing_samples += railing * length
+            if closed.railing:
+                self.counters.railing_samples += closed.railing * length
             events.append(Closed(closed, self._calibration is None))
             self._learn(closed)
             self._do_what_waited()
 
     def _do_what_waited(self) -> None:
-        for action in self._at_edge:
-            action()
-        self._at_edge.clear()
+        if self._at_edge:
+            for action in self._at_edge:
+                action()
+            self._at_edge.clear()
+            self._regular.open = False
 
     def _learn(self, closed: Bin) -> None:
         if self._calibration is not None:
@@ -418,6 +482,8 @@ class BinStage:
         old = None if self._dtype is None else self._wideband_source("thresholds")
         source = self._wideband(dtype)
         self._source, self._dtype = source, dtype
+        if self._listener is not None:
+            source.listen(self._listener)
         source.mask(self._masked)
         if self._known is not None:
             source.set_thresholds(self._known, np.full(self.stream.n_channels, np.nan, np.float32))

@@ -32,6 +32,11 @@ class Blanking:
         self._open: tuple[int, int] | None = None
         self._any = False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any interval has an effect, or will have."""
+        return bool(self._waiting)
+
     def start(self, sample_index: int) -> None:
         """Blank from here on; nothing new where samples are blanked already."""
         if self._open is None:

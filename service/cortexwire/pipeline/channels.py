@@ -36,6 +36,9 @@ class ChannelWatch:
         n_channels: Number of channels.
         bin_s: Width of a bin.
         window_s: Observed signal over which rates are measured for the comparison with training.
+
+    Attributes:
+        measuring: Whether the window is not full.
     """
 
     def __init__(self, n_channels: int, bin_s: float, window_s: float) -> None:
@@ -44,6 +47,7 @@ class ChannelWatch:
         self._keep = np.float32(np.exp(-bin_s / SMOOTHING_S))
         self._rates = np.zeros(n_channels, np.float32)
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
+        self._flagged = 0
         self._unknown = np.full(n_channels, np.nan, np.float32)
         self.restart_measuring()
 
@@ -51,11 +55,12 @@ class ChannelWatch:
         """Measure the rates of a new stream from its beginning."""
         self._counts: NDArray[np.int64] = np.zeros(len(self._rates), np.int64)
         self._seen_s = 0.0
-        self._measuring = True
+        self.measuring = True
 
-    def changes(self, status: NDArray[np.uint8]) -> list[str]:
+    def changes(self, closed: Bin) -> list[str]:
         """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost."""
-        if np.array_equal(status, self._status):
+        status = closed.status
+        if closed.flagged == self._flagged and (not closed.flagged or np.array_equal(status, self._status)):
             return []
         notes = []
         for bit, words in ((DEAD, "dead"), (RAILING, "at the rails")):
@@ -65,23 +70,25 @@ class ChannelWatch:
                 if len(channels):
                     more = "" if len(channels) <= MAX_NAMED else f" and {len(channels) - MAX_NAMED} more"
                     notes.append(f"channels {channels[:MAX_NAMED].tolist()}{more} {verb} {words}")
-        self._status = status
+        self._status, self._flagged = status, closed.flagged
         return notes
 
-    def add(self, closed: Bin) -> NDArray[np.float64] | None:
-        """Take a bin; returns rates in hertz, NaN for channels without data, once, when the window is full."""
+    def smooth(self, closed: Bin) -> None:
+        """Let the displayed rates follow a bin."""
+        if closed.observed:
+            seen_s = self._bin_s * closed.observed_fraction
+            self._rates *= self._keep
+            self._rates += closed.counts * np.float32((1 - self._keep) / seen_s)
+
+    def measure(self, closed: Bin) -> NDArray[np.float64] | None:
+        """Take a bin; returns rates in hertz, NaN for channels without data, when the window is full."""
         if not closed.observed:
             return None
-        seen_s = self._bin_s * closed.observed_fraction
-        self._rates *= self._keep
-        self._rates += (1 - self._keep) * closed.counts / np.float32(seen_s)
-        if not self._measuring:
-            return None
         self._counts += closed.counts
-        self._seen_s += seen_s
+        self._seen_s += self._bin_s * closed.observed_fraction
         if self._seen_s < self._window_s - 1e-9:
             return None
-        self._measuring = False
+        self.measuring = False
         return np.where(closed.status == 0, self._counts / self._seen_s, np.nan)
 
     def report(self, thresholds_uv: NDArray[np.float64] | None, rms_uv: NDArray[np.float32] | None) -> ChannelReport:

@@ -10,14 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.decoders.bundle import Bundle
-from cortexwire.decoders.contract import Decoder
+from cortexwire.decoders.contract import CountingDecoder, Decoder
 from cortexwire.decoders.manifest import FeatureKind
 from cortexwire.errors import BundleError
+from cortexwire.pipeline.bin_stage import BinStage
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.signal.binning import Bin
 from cortexwire.types import Features, Velocity
 from cortexwire.wire import OutFlag, Validity
 
+HISTORY, UNOBSERVED, ARTEFACT, CHANNELS, LIMITED, WARMING, NONFINITE = (
+    flag.value
+    for flag in (
+        OutFlag.HISTORY,
+        OutFlag.UNOBSERVED,
+        OutFlag.ARTEFACT,
+        OutFlag.CHANNELS,
+        OutFlag.LIMITED,
+        OutFlag.WARMING,
+        OutFlag.NONFINITE,
+    )
+)
 ENOUGH: Final = 0.5
 """Observed fraction of a bin from which its counts say something."""
 
@@ -28,15 +41,13 @@ class Decoded(NamedTuple):
     Attributes:
         velocity: After the output stage, `(2,)`; the raw one where the output stage had to refuse it.
         tensors: Every output of the decoder but the velocity, by name.
-        validity: How much of the bin was observed.
-        flags: What has to be said about it.
+        flags: What has to be said about it, bits of `OutFlag`.
         usable: Whether it may be a command.
     """
 
     velocity: Velocity
     tensors: dict[str, NDArray[Any]]
-    validity: Validity
-    flags: OutFlag
+    flags: int
     usable: bool
 
 
@@ -67,7 +78,7 @@ def decoder_features(closed: Bin, content: tuple[FeatureKind, ...], mean: Featur
             assert closed.power is not None
             parts.append(closed.power)
     features = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if closed.status.any():
+    if closed.flagged:
         without = np.tile(closed.status != 0, len(content))
         features = np.where(without, mean, features)
     return features
@@ -90,11 +101,24 @@ class DecodeStage:
         self.output = output
         self._content = manifest.features.content
         self._velocity = _served_velocity(decoder.bundle)
+        self._counting: CountingDecoder | None = None
         self._memory = manifest.memory_bins
         self._warm_up = manifest.warm_up_bins
         self._warming = 0
         self._tainted = 0
         self.reset()
+
+    def follow(self, stage: BinStage) -> None:
+        """Let a decoder that can do so add up crossings as they come."""
+        decoder = self.decoder
+        if isinstance(decoder, CountingDecoder) and self._content == ("counts",) and stage.stream.kind == "wideband":
+            stage.listen(decoder)
+            self._counting = decoder
+
+    def skip(self) -> None:
+        """A bin was closed that is not decoded."""
+        if self._counting is not None:
+            self._counting.discard()
 
     def reset(self) -> None:
         """Forget the past: nothing is used until the decoder has warmed up."""
@@ -109,36 +133,39 @@ class DecodeStage:
         self._warming = self._warm_up
         self._tainted = max(self._tainted, self._memory - 1)
 
-    def step(self, closed: Bin) -> Decoded:
-        """Decode one bin."""
-        validity = validity_of(closed)
-        flags = OutFlag(0)
+    def step(self, closed: Bin, validity: Validity) -> Decoded:
+        """Decode one bin, of which `validity_of` says how much was observed."""
+        # Plain integers: operations on an enumeration's members cost as much as decoding does.
+        flags = 0
         if self._tainted:
-            flags |= OutFlag.HISTORY
+            flags |= HISTORY
             self._tainted -= 1
-        if validity is not Validity.VALID:
+        whole = validity is Validity.VALID
+        if not whole:
+            flags |= UNOBSERVED
             self._tainted = self._memory - 1
         if closed.artefact:
-            flags |= OutFlag.ARTEFACT
-        if closed.status.any():
-            flags |= OutFlag.CHANNELS
-        results = self.decoder.step(decoder_features(closed, self._content, self.decoder.feature_mean))
+            flags |= ARTEFACT
+        if closed.flagged:
+            flags |= CHANNELS
+        if whole and self._counting is not None:
+            results = self._counting.step_counts(closed.counts, closed.status)
+        else:
+            results = self.decoder.step(decoder_features(closed, self._content, self.decoder.feature_mean))
         raw = results.pop(self._velocity)
-        processed = self.output.process(raw)
-        if processed.limited:
-            flags |= OutFlag.LIMITED
-        if processed.nonfinite:
-            flags |= OutFlag.NONFINITE
-        if validity is not Validity.VALID:
-            flags |= OutFlag.UNOBSERVED
+        velocity, limited = self.output.process(raw)
+        usable = validity is not Validity.STALE
+        if limited:
+            flags |= LIMITED
         if self._warming:
-            flags |= OutFlag.WARMING
+            flags |= WARMING
             self._warming -= 1
-        if processed.nonfinite:
+            usable = False
+        if velocity is None:
+            flags |= NONFINITE
+            usable = False
             self._begin_anew()
-        usable = validity is not Validity.STALE and not flags & (OutFlag.NONFINITE | OutFlag.WARMING)
-        velocity = raw if processed.velocity is None else processed.velocity
-        return Decoded(velocity, results, validity, flags, usable)
+        return Decoded(raw if velocity is None else velocity, results, flags, usable)
 
 
 def _served_velocity(bundle: Bundle) -> str:

@@ -90,6 +90,23 @@ class Intake:
         """Say what signal packets have to look like; None leaves it to the first one of an epoch; see `Shape`."""
         self._expectation = Expectation(Shape(kind, n_channels, rate, uv_per_bit, None, furthest, within))
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nothing is held back, and nothing hints at a restart."""
+        return not (self._held or self._rerun or self._back) and self._position is not None
+
+    @property
+    def expected(self) -> int:
+        """Sequence number of the next packet."""
+        return self._expected
+
+    def go_on(self, n_samples: int) -> None:
+        """A signal packet came that goes on as the last one did; `undisturbed` was true before it."""
+        assert self._position is not None
+        self._expected += 1
+        self._position += n_samples
+        self.counters.accepted += 1
+
     def malformed(self, reason: str, message: str = "") -> None:
         """Count a frame that is no packet.
 

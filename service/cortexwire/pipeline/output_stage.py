@@ -22,6 +22,7 @@ from cortexwire.pipeline.settings import Matrix, OutputSettings
 from cortexwire.types import Velocity
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_PLAIN = _FLOAT32_MAX / 2
 
 
 class Processed(NamedTuple):
@@ -46,6 +47,7 @@ class OutputStage:
 
     def __init__(self, settings: OutputSettings, bin_s: float) -> None:
         self._settings = settings
+        self._offset = (0.0, 0.0)
         self._max_step = None if settings.max_acceleration is None else settings.max_acceleration * bin_s
         self.set_gain(settings.gain)
         self.set_offset(settings.offset)
@@ -54,10 +56,23 @@ class OutputStage:
     def set_gain(self, gain: float | Matrix) -> None:
         """Change the gain from the next bin on: a factor, or a 2 x 2 matrix by rows."""
         self._gain = gain if isinstance(gain, tuple) else ((gain, 0.0), (0.0, gain))
+        self._look()
 
     def set_offset(self, offset: tuple[float, float]) -> None:
         """Change the offset from the next bin on."""
         self._offset = offset
+        self._look()
+
+    def _look(self) -> None:
+        """Find out whether a value leaves as it came, and whether nothing is remembered of it."""
+        settings = self._settings
+        self._transparent = (
+            self._gain == ((1.0, 0.0), (0.0, 1.0))
+            and self._offset == (0.0, 0.0)
+            and settings.smoothing == settings.deadband == 0.0
+            and settings.max_speed is None
+            and self._max_step is None
+        )
 
     def reset(self) -> None:
         """Go to rest; gain and offset stay as they were set."""
@@ -75,6 +90,8 @@ class OutputStage:
             as it was.
         """
         x, y = raw.tolist()
+        if self._transparent and -_PLAIN <= x <= _PLAIN and -_PLAIN <= y <= _PLAIN:
+            return Processed(raw, False)
         (a, b), (c, d) = self._gain
         x, y = a * x + b * y + self._offset[0], c * x + d * y + self._offset[1]
         keep = self._settings.smoothing

@@ -21,7 +21,7 @@ from cortexwire.pipeline.bin_stage import Announced, BinStage, Closed, Described
 from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.deadlines import Deadlines
-from cortexwire.pipeline.decode_stage import DecodeStage, validity_of
+from cortexwire.pipeline.decode_stage import NONFINITE, UNOBSERVED, WARMING, DecodeStage, validity_of
 from cortexwire.pipeline.identity import Identity
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.pipeline.safety import SafeOutput
@@ -34,6 +34,21 @@ from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, T
 EXECUTORS: Final = {"onnx": Executor.ONNX, "incremental": Executor.INCREMENTAL}
 OWN_TENSORS: Final = ("velocity", "counts", "band_power")
 """Tensors of a message that do not come from the decoder as they are."""
+_ARMED, _BLOCKED, _CALIBRATING, _COMMAND, _DEADLINE, _ENDED, _LATE, _NEUTRAL = (
+    flag.value
+    for flag in (
+        OutFlag.ARMED,
+        OutFlag.BLOCKED,
+        OutFlag.CALIBRATING,
+        OutFlag.COMMAND,
+        OutFlag.DEADLINE,
+        OutFlag.ENDED,
+        OutFlag.LATE,
+        OutFlag.NEUTRAL,
+    )
+)
+_REASONS: Final = NONFINITE | UNOBSERVED | WARMING
+"""Why a decoded bin may not be a command."""
 MAX_NOTES: Final = 1000
 """Notes kept for whoever drains them; the oldest go first."""
 
@@ -74,6 +89,13 @@ def _check_outputs(bundle: Bundle) -> None:
         encode_output(Output(OutKind.DECODED, 0, 0, 0, tensors=tensors))
     except ConfigError as error:
         raise BundleError(f"{bundle.path}: expected outputs that a message can carry, got {error}") from error
+
+
+class _Sink:
+    """Handles each event as it happens."""
+
+    def __init__(self, handle: Callable[[Event], None]) -> None:
+        self.append = handle
 
 
 class Pipeline:
@@ -126,6 +148,8 @@ class Pipeline:
         self._executor = EXECUTORS[decoder.executor]
         self._deadlines = Deadlines(settings.deadline, self.bins.clock, self._rate, settings.intake.reset_after_ms)
         self._safe = SafeOutput(settings.safety, self._rate)
+        self._valid_for_ms = float(np.float32(settings.safety.valid_for_ms))
+        self._gives_power = "band_power" in chain.features
         self._watch = ChannelWatch(stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s)
         self._armed = armed
         self._now = now_ns
@@ -137,6 +161,10 @@ class Pipeline:
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
+        self._outputs: list[Output] = []
+        self._events = _Sink(self._handle)
+        self._unsettled: list[tuple[Bin, bool]] = []
+        self._decode.follow(self.bins)
         least_ms = stream.bin_ms + (settings.deadline.deadline_ms or 0.0)
         if settings.safety.valid_for_ms < least_ms:
             self._notes.append(
@@ -189,17 +217,41 @@ class Pipeline:
         Returns:
             The outputs that it brings about, in order.
         """
-        before = self.bins.last_packet
+        if self._unsettled:
+            self.settle()
+        bins = self.bins
+        before = bins.spans
         self._received_ns = received_ns
-        outputs = self._handle(self.bins.packet(frame))
-        position = self.bins.intake.position
-        if position is not None and self.bins.last_packet is not before:
+        outputs: list[Output] = []
+        self._outputs = outputs
+        bins.take(frame, self._events)
+        position = bins.intake.position
+        if position is not None and bins.spans != before:
             self._deadlines.observe(position, received_ns)
         return outputs
 
+    def settle(self) -> None:
+        """Do what can wait until outputs are out; it happens by itself before anything else is taken.
+
+        So that when it runs makes no difference but in time.
+        """
+        for closed, decoded in self._unsettled:
+            self._notes += self._watch.changes(closed)
+            if decoded:
+                self._watch.smooth(closed)
+        self._unsettled.clear()
+        self._decoder.settle()
+
     def finish(self) -> list[Output]:
         """The input is over: use what was held back to wait for missing packets."""
-        return self._handle(self.bins.flush())
+        return self._flush()
+
+    def _flush(self) -> list[Output]:
+        self.settle()
+        outputs: list[Output] = []
+        self._outputs = outputs
+        self.bins.take_held(self._events)
+        return outputs
 
     def tick(self, now_ns: int) -> list[Output]:
         """Take the time: bins whose deadline has passed get a safe output.
@@ -209,12 +261,12 @@ class Pipeline:
         """
         if not self._deadlines.is_due(now_ns, self.bins.next_bin):
             return []
-        outputs = self._handle(self.bins.flush())
+        outputs = self._flush()
         due = self._deadlines.bins_due(now_ns, self.bins.next_bin)
         for index in due:
             end = self.bins.clock.start(index + 1)
             last = index == due[-1]
-            outputs.append(self._safe_output(index, end, OutFlag.DEADLINE, Validity.STALE, None, command=last))
+            outputs.append(self._safe_output(index, end, _DEADLINE, Validity.STALE, None, command=last))
         return outputs
 
     def command(self, command: commands.Command) -> tuple[int, str | None, list[Output]]:
@@ -223,6 +275,7 @@ class Pipeline:
         Returns:
             The first bin that it acts on, why it was turned down (or None), and outputs.
         """
+        self.settle()
         try:
             return self._carry_out(command), None, []
         except (ConfigError, BundleError) as error:
@@ -230,11 +283,13 @@ class Pipeline:
 
     def channel_report(self) -> ChannelReport:
         """Rates, noise, thresholds and status of every channel."""
+        self.settle()
         thresholds, noise = self.bins.thresholds_uv, self.bins.noise
         return self._watch.report(thresholds, None if noise is None else noise.rms_uv)
 
     def drain_notes(self) -> list[str]:
         """What is worth saying since the last call; faults of packets only in their newest form."""
+        self.settle()
         notes = self._notes + self.bins.notes
         fault = self.bins.intake.last_fault
         if fault != self._last_fault:
@@ -282,28 +337,25 @@ class Pipeline:
                 self._notes.append(f"mark {code} at bin {here}: {value}")
         return here
 
-    def _handle(self, events: list[Event]) -> list[Output]:
-        outputs: list[Output] = []
-        for event in events:
-            match event:
-                case Closed(bin=closed, calibrated=calibrated):
-                    self._state = "running"
-                    self._bin(closed, calibrated, outputs)
-                case Started(epoch=epoch, incarnation=incarnation):
-                    self._start(epoch, incarnation)
-                case Reset(skipped=skipped):
-                    self.counters.skipped_bins += skipped
-                    self._reset()
-                case Ended():
-                    outputs.append(self._end())
-                case Announced(descriptor_hash=descriptor_hash):
-                    self.identity.announced(descriptor_hash)
-                case Described(descriptor=descriptor):
-                    refused = self.identity.refused
-                    self.identity.descriptor(descriptor)
-                    if self.identity.refused and not refused:
-                        self._notes.append(f"stream refused: {self.identity.why}")
-        return outputs
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Closed(bin=closed, calibrated=calibrated):
+                self._state = "running"
+                self._bin(closed, calibrated, self._outputs)
+            case Started(epoch=epoch, incarnation=incarnation):
+                self._start(epoch, incarnation)
+            case Reset(skipped=skipped):
+                self.counters.skipped_bins += skipped
+                self._reset()
+            case Ended():
+                self._outputs.append(self._end())
+            case Announced(descriptor_hash=descriptor_hash):
+                self.identity.announced(descriptor_hash)
+            case Described(descriptor=descriptor):
+                refused = self.identity.refused
+                self.identity.descriptor(descriptor)
+                if self.identity.refused and not refused:
+                    self._notes.append(f"stream refused: {self.identity.why}")
 
     def _start(self, epoch: int, incarnation: int) -> None:
         if epoch != self._epoch:
@@ -326,51 +378,53 @@ class Pipeline:
         index = self._deadlines.hand_over(max(self.bins.next_bin, 0))
         self._deadlines.reset(index + 1)
         end = self.bins.clock.start(index + 1)
-        return self._safe_output(index, end, OutFlag.ENDED, Validity.STALE, None)
+        return self._safe_output(index, end, _ENDED, Validity.STALE, None)
 
     def _bin(self, closed: Bin, calibrated: bool, outputs: list[Output]) -> None:
         late = self._deadlines.is_late(closed.index)
         validity = validity_of(closed)
         if self._now is not None:
             self._binned_ns = self._now()
-        self._notes += self._watch.changes(closed.status)
         if not calibrated or self.identity.refused:
+            self._decode.skip()
             if self._decoding:
                 self._decoding = False
                 self._reset()
-            reason = OutFlag.BLOCKED if calibrated else OutFlag.CALIBRATING
+            reason = _BLOCKED if calibrated else _CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
+            self._unsettled.append((closed, False))
             return
         self._decoding = True
         self._count(validity)
-        rates = self._watch.add(closed)
-        if rates is not None:
-            self.identity.rates(rates)
-        decoded = self._decode.step(closed)
-        if decoded.flags & OutFlag.NONFINITE:
-            self.counters.nonfinite_bins += 1
-        flags = decoded.flags
+        self._unsettled.append((closed, True))
+        if self._watch.measuring:
+            rates = self._watch.measure(closed)
+            if rates is not None:
+                self.identity.rates(rates)
+        decoded = self._decode.step(closed, validity)
+        flags, counters = decoded.flags, self.counters
+        if flags & NONFINITE:
+            counters.nonfinite_bins += 1
         if late:
-            flags |= OutFlag.LATE
-            self.counters.late_bins += 1
+            flags |= _LATE
+            counters.late_bins += 1
         usable = decoded.usable and not self._safe.stopped
-        tensors: dict[str, NDArray[Any]] = {"velocity": decoded.velocity, "counts": closed.counts}
-        if closed.power is not None and "band_power" in self.bins.front_end.features:
+        tensors = decoded.tensors
+        tensors["velocity"] = decoded.velocity
+        tensors["counts"] = closed.counts
+        if self._gives_power and closed.power is not None:
             tensors["band_power"] = closed.power
-        self.counters.decoded_bins += 1
-        outputs.append(
-            self._output(
-                OutKind.DECODED, closed.index, closed.end, flags, validity, closed, decoded.tensors | tensors,
-                usable and not late,
-            )
-        )  # fmt: skip
+        counters.decoded_bins += 1
+        command = usable and not late
+        kind = OutKind.DECODED
+        outputs.append(self._output(kind, closed.index, closed.end, flags, validity, closed, tensors, command))
         if late:
             return
         if usable:
             self._safe.good(decoded.velocity, closed.end)
         else:
-            reason = decoded.flags & (OutFlag.NONFINITE | OutFlag.UNOBSERVED | OutFlag.WARMING)
+            reason = decoded.flags & _REASONS
             outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
 
     def _count(self, validity: Validity) -> None:
@@ -383,14 +437,14 @@ class Pipeline:
         self,
         index: int,
         end: int,
-        reason: OutFlag,
+        reason: int,
         validity: Validity,
         closed: Bin | None,
         *,
         command: bool = True,
     ) -> Output:
         safe = self._safe.at(end)
-        flags = reason | (OutFlag.NEUTRAL if safe.neutral else OutFlag(0))
+        flags = reason | (_NEUTRAL if safe.neutral else 0)
         self.counters.safe_bins += 1
         tensors: dict[str, NDArray[Any]] = {"velocity": safe.velocity}
         return self._output(OutKind.SAFE, index, end, flags, validity, closed, tensors, command)
@@ -400,18 +454,15 @@ class Pipeline:
         kind: OutKind,
         index: int,
         end: int,
-        flags: OutFlag,
+        flags: int,
         validity: Validity,
         closed: Bin | None,
         tensors: dict[str, NDArray[Any]],
         command: bool,
     ) -> Output:
-        if self.armed:
-            flags |= OutFlag.ARMED
-            if command:
-                flags |= OutFlag.COMMAND
-        elif self._armed:
-            flags |= OutFlag.BLOCKED
+        if self._armed:
+            flags |= _BLOCKED if self.identity.blocks_arming else _ARMED | _COMMAND if command else _ARMED
+        overlay, packet = self._decoder.overlay, self.bins.last_packet
         times, clocks = self._stamps(closed is not None)
         return Output(
             kind,
@@ -419,13 +470,13 @@ class Pipeline:
             index,
             end,
             validity,
-            flags,
-            float(np.float32(self._safe.valid_for_ms)),
+            OutFlag(flags),
+            self._valid_for_ms,
             0.0 if closed is None else closed.observed_fraction,
-            0 if self.bins.last_packet is None else self.bins.last_packet.source,
+            0 if packet is None else packet.source,
             self._executor if kind is OutKind.DECODED else Executor.NONE,
             self._bundle_hash,
-            0 if self._decoder.overlay is None else self._decoder.overlay.hash,
+            0 if overlay is None else overlay.hash,
             self._incarnation,
             0 if closed is None else closed.missing,
             times,

@@ -53,11 +53,11 @@ class SafeOutput:
         """Remember a good command; ignored while the neutral stop is on.
 
         Args:
-            velocity: `(2,)`, finite.
+            velocity: `(2,)` float32, finite.
             end_sample: Sample index one past its bin.
         """
         if not self._stopped:
-            self._velocity = np.array(velocity, np.float32)
+            self._velocity = velocity.copy()
             self._end_sample = end_sample
 
     def at(self, end_sample: int) -> SafeCommand:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from cortexwire.config import EngineConfig
-from cortexwire.decoders import Bundle, OnnxDecoder, Overlay, load_bundle, load_overlay
+from cortexwire.decoders import Bundle, Overlay, load_bundle, load_overlay, make_decoder
 from cortexwire.errors import BundleError, ConfigError, CortexwireError, StartupError
 from cortexwire.pipeline.commands import ApplyOverlay, Command
 from cortexwire.pipeline.pipeline import Pipeline
@@ -111,7 +111,7 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
     if bundle is not None and (path := config.overlay) is not None:
         overlay = problems.attempt(lambda: load_overlay(path, bundle))
     if bundle is not None:
-        decoder = problems.attempt(lambda: OnnxDecoder(bundle, config.provider, overlay))
+        decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
     if bundle is None or decoder is None or problems.found:
         raise StartupError(problems.found)
     shelf = OverlayShelf(bundle)

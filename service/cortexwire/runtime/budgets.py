@@ -3,7 +3,7 @@
 A file is TOML, with a table for each line::
 
     [[latency]]
-    stage = "binned_to_decoded"     # a histogram of the engine, or sent_to_received / due_to_received of a benchmark
+    stage = "binned_to_decoded"     # a histogram of the engine, or what only a benchmark sees, as sent_to_received
     percentile = 99                 # 50, 90, 99, 99.9, or 100 for the longest
     max_us = 600                    # absolute, for a lab's own rig
     channels = [256, 1024]          # only there; everywhere when left out
@@ -36,8 +36,11 @@ from pydantic_core import ErrorDetails
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.telemetry import STAGES
 
-BENCH_STAGES: Final = ("sent_to_received", "due_to_received")
-"""Stages that end in a subscriber's hands, where no engine can see them."""
+BENCH_STAGES: Final = (
+    *("sent_to_received", "due_to_received"),
+    *("transport_in", "received_to_published", "transport_out"),
+)
+"""Stages of which benchmarks tell, and the engine does not."""
 PERCENTILES: Final[dict[float, str]] = {50.0: "p50", 90.0: "p90", 99.0: "p99", 99.9: "p99_9", 100.0: "max"}
 """Percentiles that a line may name, and what results call them."""
 Resource = Literal["engine_core_share", "engine_resident_mib", "memory_growth_mib"]

@@ -96,6 +96,9 @@ class PipelineLike(Protocol):
     def command(self, command: Command) -> tuple[int, str | None, Sequence[Output]]:
         """Take a command; return the bin at which it takes effect, a problem or None, and outputs."""
 
+    def settle(self) -> None:
+        """Do what could wait until outputs were out."""
+
     def channel_report(self) -> ChannelReport:
         """Describe the channels."""
 
@@ -208,6 +211,7 @@ class HotLoop:
                 self.bins += 1
                 self._measure(output)
         if outputs:
+            self._pipeline.settle()
             self._see(outputs[-1])
             self._tell()
 

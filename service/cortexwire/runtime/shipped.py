@@ -7,6 +7,7 @@ import cortexwire
 
 NAME: Final = "reference"
 BUDGETS: Final = "default"
+_BUDGETS_FILE: Final = "budgets.toml"
 
 
 def reference_bundle() -> Path:
@@ -21,8 +22,13 @@ def bundle_folder(path: Path) -> Path:
 
 
 def default_budgets() -> Path:
-    """The shipped file of budgets, in whichever source root the benchmarks lie."""
-    files = [Path(root, "bench", "budgets.toml") for root in cortexwire.__path__]
+    """The shipped file of budgets: in sources beside the benchmarks' root, installed among the benchmarks.
+
+    Sources go first, for an editable installation holds a copy that nobody keeps up with them.
+    """
+    roots = [Path(root) for root in cortexwire.__path__]
+    sources = [root.with_name(_BUDGETS_FILE) for root in roots if root.parent.name == "bench"]
+    files = [*sources, *(root / "bench" / _BUDGETS_FILE for root in roots)]
     return next((file for file in files if file.is_file()), files[0])
 
 

@@ -33,6 +33,8 @@ class Bin(msgspec.Struct, gc=False):
         missing: Samples that never came.
         artefact: Samples in artefacts or blanked.
         status: Status bits of each channel, `(n_channels,)`.
+        flagged: Channels with any status bit.
+        railing: Channels at the rails.
     """
 
     index: int
@@ -44,6 +46,8 @@ class Bin(msgspec.Struct, gc=False):
     missing: int
     artefact: int
     status: NDArray[np.uint8]
+    flagged: int = 0
+    railing: int = 0
 
     @property
     def observed_fraction(self) -> float:
@@ -158,6 +162,7 @@ class EventBins(BinSource):
             raise ConfigError(f"masked: expected channels 0 to {self.n_channels - 1}, got {unknown[0]}")
         self._status[:] = 0
         self._status[list(channels)] = MASKED
+        self._flagged = int(np.count_nonzero(self._status))
 
     def blank(self, start: int, stop: int) -> None:
         """Samples in `[start, stop)` are unobserved; replaces what was said of `start` and later."""
@@ -217,6 +222,7 @@ class EventBins(BinSource):
             missing,
             self._blanked,
             self._status.copy(),
+            self._flagged,
         )
 
     def _interrupt(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from cortexwire.native.addresses import array_at
 from cortexwire.signal.memory import (
     ARTEFACT,
     ARTEFACT_CHANNELS,
@@ -31,7 +32,6 @@ from cortexwire.signal.memory import (
     SEEN_FROM,
     SETTLED_AT,
     SETTLING_BLOCKS,
-    array_at,
 )
 from cortexwire.signal.strip import (
     FOREVER,
@@ -149,7 +149,7 @@ def pass_over(memory: Any, blocks: int) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def take_bin(memory: Any, known: Any, counts: Any, power: Any, status: Any) -> bool:
+def take_bin(memory: Any, known: Any, counts: Any, power: Any, status: Any, numbers: Any) -> bool:
     """Write what the open bin holds, and make ready for the next.
 
     Args:
@@ -158,6 +158,7 @@ def take_bin(memory: Any, known: Any, counts: Any, power: Any, status: Any) -> b
         counts: Crossings, uint16 `(n_channels,)`.
         power: Mean power of observed samples, float32 `(n_channels,)`, 0 where there are none.
         status: Like `known`, with what raw values showed of dead and railing channels.
+        numbers: int64 `(4,)`: samples observed and in artefacts, channels with any status, and channels at the rails.
 
     Returns:
         Whether a channel died or came back.
@@ -175,6 +176,7 @@ def take_bin(memory: Any, known: Any, counts: Any, power: Any, status: Any) -> b
         sums[c] = 0.0
     past, dead_blocks = -np.int32(integers[BLOCKS_IN_BIN]), np.int32(integers[DEAD_BLOCKS])
     length = np.int32(integers[BIN_END] - integers[BIN_START])
+    numbers[0], numbers[1], flagged, at_rail = integers[OBSERVED], integers[ARTEFACT], 0, 0
     changed = np.uint8(0)
     for s in range(memory.n_strips):
         rows = memory.state + s * STRIP_BYTES
@@ -190,6 +192,9 @@ def take_bin(memory: Any, known: Any, counts: Any, power: Any, status: Any) -> b
             dead = np.uint8(DEAD_BIT) if still[lane] >= dead_blocks else np.uint8(0)
             changed |= (known[first + lane] & np.uint8(DEAD_BIT)) ^ dead
             status[first + lane] = before | at_rails | dead
+            flagged += 1 if before | at_rails | dead else 0
+            at_rail += 1 if at_rails else 0
+    numbers[2], numbers[3] = flagged, at_rail
     integers[BLOCKS_IN_BIN] = integers[N_COLLECTED] = integers[N_EVENTS] = 0
     integers[OBSERVED] = integers[ARTEFACT] = 0
     return bool(changed != 0)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from cortexwire.native.addresses import array_at
 from cortexwire.signal.blocks import STRIP_BYTES, close_block, excuse_groups, forget_block
 from cortexwire.signal.memory import (
     BIN_END,
@@ -16,6 +17,7 @@ from cortexwire.signal.memory import (
     BLOCK_START,
     BLOCKS_IN_BIN,
     MODE,
+    N_CHANNELS,
     N_COLLECTED,
     N_EVENTS,
     N_INTEGERS,
@@ -24,7 +26,6 @@ from cortexwire.signal.memory import (
     RESTART,
     SETTLED_AT,
     SETTLING_BLOCKS,
-    array_at,
 )
 from cortexwire.signal.referencing import NONE, reference_offsets
 from cortexwire.signal.strip import EVENT, STRIPS_AHEAD, begin_strip, run_strip
@@ -34,14 +35,16 @@ EVENT_BYTES = EVENT.itemsize
 
 
 @njit(cache=True, error_model="numpy")
-def run_front_end(memory: Any, raw: Any, first: int, filtered: Any) -> int:
+def run_front_end(memory: Any, raw: Any, start: int, first: int, n_samples: int, filtered: Any) -> int:
     """Take samples up to the end of the open bin, cut at the edges of blocks.
 
     Args:
         memory: The front end's `Memory`.
-        raw: Samples, `(n, n_channels)`, C-contiguous int16 or float32 in raw units.
+        raw: Values one sample after the other, C-contiguous int16 or float32 in raw units, read-only.
+        start: Where in them the first of `n_samples` samples begins.
         first: First sample to take.
-        filtered: Where filtered samples go, `(n, padded channels)` in uV times the polarity, or empty.
+        n_samples: How many there are.
+        filtered: Where filtered samples go, `(n_samples, padded channels)` in uV times the polarity, or empty.
 
     Returns:
         How many samples were taken.
@@ -50,8 +53,10 @@ def run_front_end(memory: Any, raw: Any, first: int, filtered: Any) -> int:
     padded = memory.n_strips * LANES
     stride = padded * raw.itemsize
     per_channel = memory.group != 0
+    n_channels = integers[N_CHANNELS]
     raw_at, filtered_at = np.int64(raw.ctypes.data), np.int64(filtered.ctypes.data) if filtered.size else 0
-    n = min(raw.shape[0] - first, integers[BIN_END] - integers[POSITION])
+    raw_at += start * raw.itemsize
+    n = min(n_samples - first, integers[BIN_END] - integers[POSITION])
     done = 0
     while done < n:
         position = integers[POSITION]
@@ -60,8 +65,8 @@ def run_front_end(memory: Any, raw: Any, first: int, filtered: Any) -> int:
         ends = position + m == integers[BLOCK_END]
         restart = integers[RESTART] != 0
         source = raw_at + (first + done) * stride
-        if raw.shape[1] != padded:
-            source = _widen(memory, raw, first + done, m)
+        if n_channels != padded:
+            source = _widen(memory, raw, start + (first + done) * n_channels, n_channels, m)
         if integers[MODE] != NONE:
             reference_offsets(memory, integers[MODE], source, m, restart)
         else:
@@ -121,11 +126,11 @@ def _open_block(integers: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _widen(memory: Any, raw: Any, first: int, n_samples: int) -> int:
+def _widen(memory: Any, raw: Any, start: int, n_channels: int, n_samples: int) -> int:
     """Copy samples to where each has room for whole strips; returns the address."""
     padded = memory.n_strips * LANES
     for i in range(n_samples):
         row = array_at(memory.wide + i * padded * raw.itemsize, padded, memory.rails[0])
-        for c in range(raw.shape[1]):
-            row[c] = raw[first + i, c]
+        for c in range(n_channels):
+            row[c] = raw[start + i * n_channels + c]
     return int(memory.wide)

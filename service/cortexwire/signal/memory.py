@@ -5,22 +5,18 @@ references to every array that it takes out of an object, and that would cost mo
 `WidebandBins` owns the arrays and keeps them alive.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import njit, types
 from numba.experimental import structref
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 MAX_BLOCK = 64
 """Most samples in one block; 1 ms at 50 kHz has 50."""
 (
     POSITION, BIN_START, BIN_END, BLOCK_START, BLOCK_END, BLOCK_REST, BLOCK_NUM, BLOCK_DEN, BLOCKS_IN_BIN, SETTLED_AT,
     RESTART, SEEN_FROM, N_EARLIER, N_EVENTS, N_COLLECTED, OBSERVED, ARTEFACT, HOLD_UNTIL, ARTEFACT_CHANNELS, N_BLANKS,
-    HOLD_SAMPLES, REFRACTORY, SETTLING_BLOCKS, DEAD_BLOCKS, MODE, HAS_LIMIT, N_INTEGERS,
-) = range(27)  # fmt: skip
+    HOLD_SAMPLES, REFRACTORY, SETTLING_BLOCKS, DEAD_BLOCKS, MODE, HAS_LIMIT, N_CHANNELS, N_INTEGERS,
+) = range(28)  # fmt: skip
 """Fields of the integer state.
 
 Next sample; edges of the open bin; edges of the open block, and what its start was rounded down by; samples per block
@@ -29,7 +25,7 @@ next sample begins a stretch; first sample of the open block that may count, cro
 crossings kept in the bin; observed and artefact samples of the bin; end of what follows an artefact; crossings in a
 block that make one; external blankings. Then settings: samples that follow an artefact, refractory samples, blocks in
 which a filter settles, blocks without a change that make a channel dead, reference mode, whether there is an
-amplitude limit."""
+amplitude limit, channels of a sample as it comes."""
 
 
 @structref.register
@@ -83,27 +79,3 @@ structref.define_proxy(Memory, _MemoryType, list(MEMORY_FIELDS))
 def make_memory(*fields: Any) -> Memory:
     """Make a `Memory`; unlike its constructor this is cached."""
     return Memory(*fields)  # type: ignore[no-untyped-call]  # structref has no types
-
-
-def _array_at(typingctx: Any, address: Any, length: Any, like: Any) -> Any:
-    """The array of that length, and of the scalar `like`'s type, at an address; nobody owns it."""
-    kind = types.Array(like, 1, "C")
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
-        element = context.get_data_type(like)
-        item_bytes = context.get_constant(types.intp, context.get_abi_sizeof(element))
-        array = context.make_array(kind)(context, builder)
-        populate_array(
-            array,
-            data=builder.inttoptr(args[0], element.as_pointer()),
-            shape=[args[1]],
-            strides=[item_bytes],
-            itemsize=item_bytes,
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return kind(address, types.intp, like), codegen
-
-
-array_at: Any = intrinsic(_array_at)

@@ -16,7 +16,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from cortexwire.signal.memory import MAX_BLOCK, array_at
+from cortexwire.native.addresses import array_at
+from cortexwire.signal.memory import MAX_BLOCK
 from cortexwire.signal.vectors import BITS, I16, I32, I64, LANES, Emitter, read, vector
 
 MIN_LIVE = 8

@@ -2,8 +2,9 @@
 
 A strip is `LANES` neighbouring channels. While a run of samples passes through, the whole state of the strip
 (filter memories, power sums, last raw values) stays in vector registers, which no arrangement of plain loops made
-the compiler do. Every multiply-add is an explicit fused one, so the same samples give the same bits however they
-are cut into runs.
+the compiler do. A sample is read and scaled while the one before it is filtered, since there each section waits for
+the one before. Every multiply-add is an explicit fused one, so the same samples give the same bits however they are
+cut into runs.
 
 The filter's zeros at 0 Hz are applied first and to raw values: a band-pass takes `x[n] - x[n - 2]`, a high-pass
 the second difference, which is exact for integers. Offsets and slow potentials, however large, are gone before
@@ -77,6 +78,7 @@ class _Strip:
         self.floats = Variant.FLOAT_INPUT in variant
         self.raw = vector(F32 if self.floats else I16)
         self.raw_align = 4 if self.floats else 2
+        self.widened = self.raw if self.floats else vector(I32)
 
     def row(self, index: int) -> ir.Value:
         return self.emit.at(self.address, index * LANES * 4)
@@ -92,7 +94,7 @@ class _Strip:
 
     def wide(self, raw: ir.Value) -> ir.Value:
         """Raw values of which differences are taken: as they are, or as 32-bit integers."""
-        return raw if self.floats else self.emit.builder.sext(raw, vector(I32))
+        return raw if self.floats else self.emit.builder.sext(raw, self.widened)
 
     def forget_extremes(self) -> None:
         top, bottom = (float("inf"), float("-inf")) if self.floats else (32767, -32768)
@@ -208,7 +210,7 @@ def _run_strip(
         rails: Lowest and highest raw value, in the raw type.
         raw: Address of the strip's first sample; the strides that follow it are in bytes, as are all strides.
         raw_stride: From sample to sample.
-        n_samples: Length of the run.
+        n_samples: Length of the run, at least 1.
         offsets: Address of what is added after scaling: float32, one a sample, or `LANES` a sample.
         offset_stride: From sample to sample.
         state: Address of the strip's rows.
@@ -236,29 +238,39 @@ def _run_strip(
         scale = emit.splat(scale)
         gate = strip.get(GATE_ROW)
         kept = {row: emit.slot(strip.get(row)) for row in range(2 * n_sections)}
-        kept |= {row: emit.slot(strip.get(row, strip.raw)) for row in (LOW_ROW, HIGH_ROW, LAST_ROW, BEFORE_ROW)}
+        kept |= {row: emit.slot(strip.get(row, strip.raw)) for row in (LOW_ROW, HIGH_ROW)}
+        earlier = {row: emit.slot(strip.wide(strip.get(row, strip.raw))) for row in (LAST_ROW, BEFORE_ROW)}
         beyond = emit.slot(strip.get(BEYOND_ROW, BITS))
         total = emit.slot(emit.load(power, vector(F32)))
         n_events = emit.slot(ir.Constant(I64, 0))
         writes = emit.is_set(filtered)
 
         def get(row: int) -> ir.Value:
-            kind = strip.raw if LOW_ROW <= row <= BEFORE_ROW else vector(F32)
-            return builder.load(kept[row], typ=kind)
+            return builder.load(kept[row], typ=strip.raw if row in (LOW_ROW, HIGH_ROW) else vector(F32))
 
-        with cgutils.for_range(builder, n, intp=I64) as loop:
-            here = emit.at(raw, builder.mul(loop.index, raw_stride))
+        def scaled(index: ir.Value) -> ir.Value:
+            """Read one sample: extremes, differences, scale, offset."""
+            here = emit.at(raw, builder.mul(index, raw_stride))
             x = strip.raw_at(here)
             emit.prefetch(emit.at(here, STRIPS_AHEAD * LANES * strip.raw_align))
             builder.store(emit.smaller(x, get(LOW_ROW)), kept[LOW_ROW])
             builder.store(emit.larger(x, get(HIGH_ROW)), kept[HIGH_ROW])
-            y = _differences(strip, high_pass, x, get(LAST_ROW), get(BEFORE_ROW))
-            builder.store(get(LAST_ROW), kept[BEFORE_ROW])
-            builder.store(x, kept[LAST_ROW])
-            offset_at = emit.at(offsets, builder.mul(loop.index, offset_stride))
+            last, before_last = (builder.load(earlier[row], typ=strip.widened) for row in (LAST_ROW, BEFORE_ROW))
+            x = strip.wide(x)
+            y = _differences(strip, high_pass, x, last, before_last)
+            builder.store(last, earlier[BEFORE_ROW])
+            builder.store(x, earlier[LAST_ROW])
+            offset_at = emit.at(offsets, builder.mul(index, offset_stride))
             per_channel = Variant.CHANNEL_OFFSETS in flags
             offset = emit.load(offset_at, vector(F32) if per_channel else F32)
-            y = emit.fma(y, scale, offset if per_channel else emit.splat(offset))
+            return emit.fma(y, scale, offset if per_channel else emit.splat(offset))
+
+        coming = emit.slot(scaled(ir.Constant(I64, 0)))
+        with cgutils.for_range(builder, n, intp=I64) as loop:
+            y = builder.load(coming, typ=vector(F32))
+            following = builder.add(loop.index, ir.Constant(I64, 1))
+            with builder.if_then(builder.icmp_signed("<", following, n), likely=True):
+                builder.store(scaled(following), coming)
             for k, section in enumerate(described):
                 memory = get(2 * k), get(2 * k + 1)
                 y, first, second = _section(emit, high_pass, k == 0, y, memory, section)
@@ -294,6 +306,9 @@ def _run_strip(
                 _synchronise(emit, (kept[2 * k], kept[2 * k + 1]), section, grid)
         for row in kept:
             strip.put(row, get(row))
+        for row, slot in earlier.items():
+            value = builder.load(slot, typ=strip.widened)
+            strip.put(row, value if strip.floats else builder.trunc(value, strip.raw))
         strip.put(BEYOND_ROW, builder.load(beyond, typ=BITS))
         emit.store(builder.load(total, typ=vector(F32)), power)
         with builder.if_then(ending):
@@ -306,10 +321,9 @@ def _run_strip(
 
 
 def _differences(strip: _Strip, high_pass: bool, x: ir.Value, last: ir.Value, before: ir.Value) -> ir.Value:
-    """What the zeros of the first section make of raw values, as float32."""
+    """What the zeros of the first section make of widened raw values, as float32."""
     builder = strip.emit.builder
     subtract = builder.fsub if strip.floats else builder.sub
-    x, last, before = (strip.wide(value) for value in (x, last, before))
     difference = subtract(subtract(x, last), subtract(last, before)) if high_pass else subtract(x, before)
     return difference if strip.floats else builder.sitofp(difference, vector(F32))
 

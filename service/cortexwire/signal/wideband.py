@@ -1,8 +1,9 @@
 """Bins from wideband samples: the fused front end with its state, thresholds and channel health."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numba import typeof
@@ -24,6 +25,16 @@ GRID_OF_RMS = 1e-4
 """Rounding grid of the filtered signal over its RMS; a power of two at or below is taken."""
 NEVER = -np.inf
 """The threshold of a channel that cannot cross."""
+
+
+class CrossingListener(Protocol):
+    """Who is told of crossings before their bin is closed."""
+
+    def listen(self, n_kept: int, crossings: int, most: int) -> None:
+        """Learn where the crossings of the open bin lie: addresses of their number (int64) and of the `EVENT`s."""
+
+    def follow(self) -> None:
+        """Look at what was kept since the last call."""
 
 
 class WidebandBins(BinSource):
@@ -74,6 +85,9 @@ class WidebandBins(BinSource):
         self._blanking = Blanking()
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
         self._no_output: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._numbers: NDArray[np.int64] = np.zeros(4, np.int64)
+        self._takes_power = "band_power" in settings.features
+        self._follow: Callable[[], None] | None = None
         self._blocks = self.clock.divided(math.ceil(Fraction(str(settings.bin_ms))))
 
         n_strips = -(-n_channels // LANES)
@@ -132,6 +146,12 @@ class WidebandBins(BinSource):
         """Crossings of the open bin that were kept so far, ordered by sample, then channel."""
         kept = self._events[: self._integers[memory.N_COLLECTED]]
         return kept[np.lexsort((kept["channel"], kept["sample"]))]
+
+    def listen(self, listener: CrossingListener) -> None:
+        """Tell a listener, from here on, of crossings as they are kept."""
+        kept = self._integers[memory.N_COLLECTED :]
+        listener.listen(kept.ctypes.data, self._events.ctypes.data, len(self._events))
+        self._follow = listener.follow
 
     def reset(self) -> None:
         """Forget the stream and what was learnt about channels; masks and thresholds stay."""
@@ -225,20 +245,39 @@ class WidebandBins(BinSource):
         if samples.flags.writeable:  # read-only and other arrays are different types to compiled code
             samples = samples.view()
             samples.flags.writeable = False
+        flat = samples.reshape(-1)
         output = self._no_output
         if self.filtered is not None:
             output = np.empty((n, self._padded), np.float32)
         closed: list[Bin] = []
         done = 0
         while done < n:
-            taken = self._run(self._memory, samples, done, output)
+            taken = self._run(self._memory, flat, 0, done, n, output)
             done += taken
             self.position += taken
+            if self._follow is not None:
+                self._follow()
             if self.position == self._end:
                 closed.append(self._close())
         if self.filtered is not None:
             self.filtered = np.float32(self._sign) * output[:, : self.n_channels]
         return closed
+
+    def run(self, raw: NDArray[np.int16], start: int, n_samples: int) -> Bin | None:
+        """Take samples that reach the end of the open bin at most; returns the bin if they complete it.
+
+        Nothing is looked at that `push` looks at: for packets that are known to go on as the last one did.
+
+        Args:
+            raw: Values of the stream's type one after the other, read-only.
+            start: Where in them the samples begin.
+            n_samples: How many there are.
+        """
+        self._run(self._memory, raw, start, 0, n_samples, self._no_output)
+        self.position += n_samples
+        if self._follow is not None:
+            self._follow()
+        return self._close() if self.position == self._end else None
 
     def _interrupt(self) -> None:
         blocks.interrupt(self._memory)
@@ -267,19 +306,20 @@ class WidebandBins(BinSource):
         self._integers[memory.BIN_START], self._integers[memory.BIN_END] = start, self._end
 
     def _collect(self, index: int, start: int, end: int, missing: int) -> Bin:
-        observed, artefact = int(self._integers[memory.OBSERVED]), int(self._integers[memory.ARTEFACT])
         counts, power, status = self._take_bin()
-        if missing == end - start:
+        observed, artefact, flagged, railing = self._numbers.tolist()
+        if railing and missing == end - start:
             status &= ~np.uint8(RAILING)
-        taken = observed or "band_power" in self.settings.features
-        return Bin(index, start, end, counts, power if taken else None, observed, missing, artefact, status)
+            flagged, railing = int(np.count_nonzero(status)), 0
+        taken = power if observed or self._takes_power else None
+        return Bin(index, start, end, counts, taken, observed, missing, artefact, status, flagged, railing)
 
     def _take_bin(self) -> tuple[Counts, NDArray[np.float32], NDArray[np.uint8]]:
         """Empty the open bin: counts, mean power and status."""
         counts = np.empty(self.n_channels, np.uint16)
         power = np.empty(self.n_channels, np.float32)
         status = np.empty(self.n_channels, np.uint8)
-        if self._take(self._memory, self._status, counts, power, status):
+        if self._take(self._memory, self._status, counts, power, status, self._numbers):
             self._status = status & ~np.uint8(RAILING)
             self._update_live()
         return counts, power, status
@@ -308,16 +348,17 @@ class WidebandBins(BinSource):
             (memory.DEAD_BLOCKS, max(1, round(settings.dead_after_s * blocks_per_s))),
             (memory.MODE, {"none": NONE, "mean": MEAN, "median": MEDIAN}[settings.reference.mode]),
             (memory.HAS_LIMIT, settings.artefact.amplitude_uv is not None),
+            (memory.N_CHANNELS, self.n_channels),
         ):
             integers[field] = value
         return integers
 
     def _compile(self) -> None:
         """Compile the kernels for this stream, and keep their entry points, which cost least to call."""
-        raw = np.zeros((0, self.n_channels), self._dtype)
+        raw = np.zeros(0, self._dtype)
         raw.flags.writeable = False
-        words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8))
-        self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, self._no_output))))
+        words = tuple(np.zeros(0, kind) for kind in (np.uint8, np.uint16, np.float32, np.uint8, np.int64))
+        self._run = fused.run_front_end.compile(tuple(map(typeof, (self._memory, raw, 0, 0, 0, self._no_output))))
         self._take = blocks.take_bin.compile(tuple(map(typeof, (self._memory, *words))))
         blocks.interrupt.compile((typeof(self._memory),))
         blocks.pass_over.compile((typeof(self._memory), typeof(0)))

@@ -8,6 +8,7 @@ from math import inf
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class that its module names in lower case
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _EXECUTORS: Final = tuple(Executor)
 _CLOCKS: Final = tuple(Clock)
 _KNOWN_FLAGS: Final = 2 * max(OutFlag) - 1
 _NO_CRC: Final = bytes(4)
+_CRC: Final = Struct("<I")
 
 
 class Times(NamedTuple):
@@ -122,8 +124,8 @@ def encode_output(out: Output) -> bytes:
         )
     except (StructError, OverflowError) as error:
         raise ConfigError(f"output of bin {out.bin}: expected numbers that fit their fields, got {error}") from error
-    frame = bytearray(b"".join((header, *parts)))
-    seal(frame)
+    frame = bytearray().join((header, *parts))
+    _CRC.pack_into(frame, OUTPUT_CRC_AT, crc32(frame))  # the checksum's own bytes are zero as yet
     return bytes(frame)
 
 

@@ -31,6 +31,7 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "compare": "cortexwire.bench.evidence.compared:quick",
     },
     4: {
+        "kernels": "cortexwire.bench.evidence.front_end:front_end_run",
         "budget": "cortexwire.bench.evidence.budget:budget_run",
     },
 }

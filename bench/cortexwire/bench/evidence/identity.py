@@ -25,6 +25,7 @@ from cortexwire.bench.live import (
     untimed,
 )
 from cortexwire.clients.simulator import Simulator, SimulatorSettings
+from cortexwire.decoders import ExecutorName
 from cortexwire.sessions import RecordedSession, Session
 from cortexwire.sessions.matrix import ArrayMatrix
 from cortexwire.sessions.packets import PacketSizes
@@ -56,6 +57,7 @@ class Case:
         bundle: The decoder.
         seconds: How much of it is sent; all of it when None.
         sizes: Packet sizes to compare.
+        executor: What decodes.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Case:
     bundle: Path
     seconds: float | None
     sizes: Sequence[int | str]
+    executor: ExecutorName = "onnx"
 
 
 def identity(
@@ -170,7 +173,7 @@ def _difference(one: Output, other: Output) -> str:
 def _outputs(case: Case, size: int | str, way: str) -> Sequence[bytes]:
     sizes = packet_sizes(size)
     with short_folder() as folder:
-        config = lossless_config(case.bundle, folder)
+        config = lossless_config(case.bundle, folder, executor=case.executor)
         if way == "offline":
             return decode_offline(config, case.session, sizes, epoch=EPOCH, stop_s=case.seconds)
         return replay_live(config, case.session, sizes, epoch=EPOCH, stop_s=case.seconds).frames

@@ -1,4 +1,4 @@
-"""Other people's libraries as independent proof: the same weights in them must decode the same.
+"""Other people's libraries: as independent proof that the same weights decode the same, and as services to compare.
 
 Each module needs its library; none is a dependency.
 """

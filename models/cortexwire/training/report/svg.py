@@ -4,7 +4,7 @@ Colours are classes, so that the page's style sheet decides them, for light and 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Final
@@ -96,20 +96,38 @@ class Plot:
         return self.left + across * inner_w, self.top + (1 - up) * inner_h
 
     def axes(
-        self, x_label: str, y_label: str = "", x_ticks: Sequence[float] | None = None, percent: bool = False
+        self,
+        x_label: str,
+        y_label: str = "",
+        x_ticks: Sequence[float] | None = None,
+        percent: bool = False,
+        *,
+        y_ticks: Sequence[float] | None = None,
+        x_words: Callable[[float], str] = "{:g}".format,
+        y_words: Callable[[float], str] = "{:g}".format,
     ) -> None:
-        """Draw the grid and say what is shown; `percent` writes shares of x as such."""
-        for value in ticks(*self.y, 4):
+        """Draw the grid and say what is shown.
+
+        Args:
+            x_label: What the x axis shows.
+            y_label: What the y axis shows.
+            x_ticks: Where it is marked; round values if None.
+            percent: Whether values of x are shares, and written as such.
+            y_ticks: As `x_ticks`.
+            x_words: Writes a value of x, such as one whose logarithm is drawn.
+            y_words: Writes a value of y.
+        """
+        for value in ticks(*self.y, 4) if y_ticks is None else y_ticks:
             x0, y0 = self.at(self.x[0], value)
             css = "zero" if value == 0 else "grid"
             self._parts.append(
                 f'<line class="{css}" x1="{number(x0)}" x2="{number(self.width - self.right)}" '
                 f'y1="{number(y0)}" y2="{number(y0)}"/>'
             )
-            self._parts.append(text(x0 - 6, y0 + 4, f"{value:g}", "end", "small"))
+            self._parts.append(text(x0 - 6, y0 + 4, y_words(value), "end", "small"))
         for value in ticks(*self.x) if x_ticks is None else x_ticks:
             x0, y0 = self.at(value, self.y[0])
-            words = f"{value * 100:g} %" if percent else f"{value:g}"
+            words = f"{value * 100:g} %" if percent else x_words(value)
             self._parts.append(text(x0, y0 + 16, words, "middle", "small"))
         middle = (self.left + self.width - self.right) / 2
         self._parts.append(text(middle, self.height - 4, x_label, "middle", "small"))
