@@ -78,6 +78,10 @@ class RealtimeSettings(_Settings):
     )
     lock_memory: bool = Field(default=False, description="Lock the process's memory, present and future.")
     cpu: Annotated[int, Field(ge=0)] | None = Field(default=None, description="The one CPU to run on.")
+    rehearse: bool = Field(
+        default=True,
+        description="Run the end of a bin on throw-away data one packet before, so that the real one is quick.",
+    )
 
 
 class EngineConfig(_Settings):

@@ -96,6 +96,9 @@ class FakePipeline:
     def settle(self) -> None:
         """Nothing was put off."""
 
+    def rehearse(self) -> None:
+        """Nothing to rehearse."""
+
     def warm_up(self) -> None:
         """Remember it."""
         self.warm = True

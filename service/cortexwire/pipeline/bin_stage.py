@@ -146,6 +146,16 @@ class BinStage:
         return self._source.index if self._begun else -1
 
     @property
+    def packet_samples(self) -> int:
+        """Samples in a packet, while they come regularly."""
+        return self._regular.n_samples
+
+    @property
+    def ends_next(self) -> bool:
+        """Whether the next packet will end a bin, going by the last ones."""
+        return self._regular.open and self._source.until_edge <= self._regular.n_samples
+
+    @property
     def calibrating(self) -> bool:
         """Whether thresholds are still to be found."""
         return self._calibration is not None

@@ -24,6 +24,7 @@ from cortexwire.pipeline.deadlines import Deadlines
 from cortexwire.pipeline.decode_stage import NONFINITE, UNOBSERVED, WARMING, DecodeStage, validity_of
 from cortexwire.pipeline.identity import Identity
 from cortexwire.pipeline.output_stage import OutputStage
+from cortexwire.pipeline.rehearsal import MOST_OF_A_PACKET, Rehearsal
 from cortexwire.pipeline.safety import SafeOutput
 from cortexwire.pipeline.settings import PipelineSettings
 from cortexwire.signal.binning import Bin
@@ -109,6 +110,7 @@ class Pipeline:
         front_end: Changes of the bundle's signal chain.
         now_ns: Reads the clock for the time stamps of the stages; None leaves them out. It decides nothing.
         load_overlay: Finds the overlay that a command names.
+        rehearse: Whether the end of a bin is rehearsed one packet before; it changes nothing but how long that takes.
 
     Raises:
         BundleError: The bundle's front end is not valid.
@@ -125,6 +127,7 @@ class Pipeline:
         front_end: dict[str, Any] | None = None,
         now_ns: Callable[[], int] | None = None,
         load_overlay: Callable[[commands.ApplyOverlay], Overlay] | None = None,
+        rehearse: bool = False,
     ) -> None:
         bundle = decoder.bundle
         manifest = bundle.manifest
@@ -164,6 +167,9 @@ class Pipeline:
         self._outputs: list[Output] = []
         self._events = _Sink(self._handle)
         self._unsettled: list[tuple[Bin, bool]] = []
+        self._settings = settings
+        self._rehearses = rehearse
+        self._rehearsal: Rehearsal | None = None
         self._decode.follow(self.bins)
         least_ms = stream.bin_ms + (settings.deadline.deadline_ms or 0.0)
         if settings.safety.valid_for_ms < least_ms:
@@ -206,6 +212,19 @@ class Pipeline:
         """Compile the front end and run the decoder on throw-away data."""
         self.bins.warm_up()
         self._decoder.warm_up()
+        if self._rehearses:
+            self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
+
+    def _twin(self, settings: PipelineSettings, decoder: Decoder, front_end: dict[str, Any]) -> "Pipeline":
+        return Pipeline(settings, decoder, front_end=front_end, now_ns=self._now)
+
+    def rehearse(self) -> None:
+        """Run the end of a bin on throw-away data if the next packet will end one; for when nothing else is to do."""
+        rehearsal = self._rehearsal
+        if rehearsal is not None and self.bins.ends_next:
+            packet_ns = self.bins.packet_samples * 1e9 / self._rate.hz
+            if rehearsal.takes_ns < MOST_OF_A_PACKET * packet_ns:
+                rehearsal()
 
     def packet(self, frame: bytes | memoryview, received_ns: int | None = None) -> list[Output]:
         """Take one frame, whatever it holds.

@@ -124,6 +124,7 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
             front_end=config.front_end,
             now_ns=time.monotonic_ns if live else None,
             load_overlay=shelf.take,
+            rehearse=live and config.realtime.rehearse,
         )
     )
     if pipeline is None:

@@ -99,6 +99,9 @@ class PipelineLike(Protocol):
     def settle(self) -> None:
         """Do what could wait until outputs were out."""
 
+    def rehearse(self) -> None:
+        """Do for nothing what the next packet will bring about, so that it is quick."""
+
     def channel_report(self) -> ChannelReport:
         """Describe the channels."""
 
@@ -174,6 +177,8 @@ class HotLoop:
                 outputs = pipeline.packet(frame, now)
                 if outputs:
                     self._emit(outputs)
+                else:
+                    pipeline.rehearse()
             while (pending := control.take()) is not None:
                 self._command(pending)
             if now - self._told_ns >= HEARTBEAT_NS:
