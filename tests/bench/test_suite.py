@@ -62,7 +62,7 @@ def test_latency_of_a_gru_tells_every_stage_and_process() -> None:
     assert row["engine_resident_mib"] > 0
     page = page_of(found)
     assert "decoder step" in page
-    assert ("not judged" in page) == (not row["judged"])
+    assert ("Tails not judged" in page) == (not row["judged"])
 
 
 @pytest.mark.usefixtures("short")

@@ -85,6 +85,21 @@ def test_the_shipped_file_is_sound_and_has_a_name(tmp_path: Path, monkeypatch: p
     assert budgets_file(Path("default")) == Path("default")
 
 
+def test_the_shipped_file_is_found_in_sources_before_an_installed_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, sources = tmp_path / "site-packages" / "cortexwire", tmp_path / "bench" / "cortexwire"
+    for root in (installed, sources):
+        (root / "bench").mkdir(parents=True)
+    copy, kept = installed / "bench" / "budgets.toml", tmp_path / "bench" / "budgets.toml"
+    copy.write_text(LINES)
+    kept.write_text(LINES)
+    monkeypatch.setattr("cortexwire.__path__", [str(installed)])
+    assert default_budgets() == copy
+    monkeypatch.setattr("cortexwire.__path__", [str(installed), str(sources)])
+    assert default_budgets() == kept
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
