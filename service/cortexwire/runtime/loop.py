@@ -6,6 +6,7 @@ was sent, so a log of the tap replays to the same bytes, and names the frame on 
 writes no log and waits for nothing but the next frame.
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
 from cortexwire.types import Rate
-from cortexwire.wire import Clock, OutKind, Output, RecordKind, encode_output
+from cortexwire.wire import Clock, Clocks, OutKind, Output, RecordKind, Times, encode_output
 
 HEARTBEAT_NS = 100_000_000
 """Telemetry is written at least this often, data or none."""
@@ -205,20 +206,27 @@ class HotLoop:
         self._emit(outputs)
 
     def _emit(self, outputs: Sequence[Output]) -> None:
+        sent: list[tuple[Output, int, bytes]] = []
         for output in outputs:
             now = time.monotonic_ns()
-            output.times = output.times._replace(published_ns=now)
-            output.clocks = output.clocks._replace(published=Clock.MONOTONIC)
+            times, clocks = output.times, output.clocks
+            output.times = Times(*times[:-1], now)
+            output.clocks = Clocks(*clocks[:-1], Clock.MONOTONIC)
             message = encode_output(output)
             self._publisher.send(message)
+            sent.append((output, now, message))
+        if not sent:
+            return
+        # What follows has time, the I/O thread has not: it may have been woken on this very CPU.
+        os.sched_yield()
+        self._pipeline.settle()
+        for output, now, message in sent:
             self._record(RecordKind.OUTPUT, now, message)
             if output.kind is OutKind.DECODED:
                 self.bins += 1
                 self._measure(output)
-        if outputs:
-            self._pipeline.settle()
-            self._see(outputs[-1])
-            self._tell()
+        self._see(outputs[-1])
+        self._tell()
 
     def _measure(self, output: Output) -> None:
         times, clocks = output.times, output.clocks

@@ -27,9 +27,7 @@ MOST_RUNS: Final = 64
 _PAIRS: Final = {
     "Add": Op.ADD, "Sub": Op.SUB, "Mul": Op.MUL, "Div": Op.DIV, "Max": Op.MAX, "Min": Op.MIN, "GreaterOrEqual": Op.GE,
 }  # fmt: skip
-_SINGLE: Final = {
-    "Relu": Op.RELU, "Sigmoid": Op.SIGMOID, "Tanh": Op.TANH, "Round": Op.ROUND, "Softmax": Op.SOFTMAX,
-}  # fmt: skip
+_SINGLE: Final = {"Sigmoid": Op.SIGMOID, "Tanh": Op.TANH, "Round": Op.ROUND}
 _ALIASES: Final = ("Identity", "Cast", "Unsqueeze", "Squeeze")
 
 Floats = NDArray[np.float32]
@@ -222,6 +220,9 @@ class _Lowering:
             self._product(node, attributes)
         elif kind in _PAIRS and len(node.input) == 2:
             self._pair(_PAIRS[kind], self._input(node.input[0]), self._input(node.input[1]), name)
+        elif kind == "Relu":
+            zero = self._hold(np.zeros((), np.float32), Origin.CONSTANT)
+            self._pair(Op.MAX, self._input(node.input[0]), zero, name)
         elif kind == "Clip":
             self._pair(Op.MAX, self._input(node.input[0]), self._input(node.input[1]), name)
             self._pair(Op.MIN, self._input(name), self._input(node.input[2]), name)
@@ -339,9 +340,7 @@ class _Lowering:
 
     def _single(self, op: Op, a: Value | Joined, name: str) -> None:
         target, phase = self._new(name, a.shape, self._origin(a, size=a.size))
-        if op is Op.SOFTMAX and target.origin is Origin.ENTERED:
-            raise self._refusal("a softmax of the features")
-        room = self._room(2 * a.size)
+        room = self._room(a.size)
         self._emit(phase, op, target.at, self._whole(a, phase).at, 0, room.ctypes.data, a.size)
 
     def _where_node(self, node: onnx.NodeProto) -> None:

@@ -37,25 +37,21 @@ class Op(IntEnum):
     """1 where a >= b, else 0."""
     WHERE = 8
     """b where a is not 0, else c, n values; steps of a, b, c."""
-    RELU = 9
-    SIGMOID = 10
-    """c: room for 2n values."""
-    TANH = 11
-    """Likewise."""
-    ROUND = 12
+    SIGMOID = 9
+    """c: room for n values; so has TANH."""
+    TANH = 10
+    ROUND = 11
     """To the nearest integer, to even from halfway."""
-    GATHER = 13
-    """Value number b[i] of a, n values; b holds int32."""
-    SUM_ROWS = 14
+    GATHER = 12
+    """Value number b[i] of the m values of a, n values; b holds int32."""
+    SUM_ROWS = 13
     """Sum of n rows of m columns."""
-    SUM_COLUMNS = 15
+    SUM_COLUMNS = 14
     """Sum of m columns, for each of n rows."""
-    COLUMNS = 16
+    COLUMNS = 15
     """Add a[k] times row k of b, n rows of m values; rows whose factor is 0 are left out."""
-    DOTS = 17
+    DOTS = 16
     """Add the dot product of a, n values, with each of m rows of b; c: room for `LANES` values."""
-    SOFTMAX = 18
-    """c: room for 2n values."""
 
 
 _LOG2E = np.float32(1.4426950408889634)
@@ -89,38 +85,6 @@ def _exp(target: int, a: int, n: int, factor: Any, room: int) -> None:
         powers[i] = (np.int32(k) + np.int32(127)) << np.int32(23)
     for i in range(n):
         y[i] *= scales[i]
-
-
-@njit(cache=True, error_model="numpy")
-def _sigmoid(target: int, a: int, n: int, room: int) -> None:
-    _exp(target, a, n, -_ONE, room)
-    y = array_at(target, n, _ZERO)
-    for i in range(n):
-        y[i] = _ONE / (_ONE + y[i])
-
-
-@njit(cache=True, error_model="numpy")
-def _tanh(target: int, a: int, n: int, room: int) -> None:
-    _exp(target, a, n, _TWO, room)
-    y = array_at(target, n, _ZERO)
-    for i in range(n):
-        y[i] = _ONE - _TWO / (y[i] + _ONE)
-
-
-@njit(cache=True, error_model="numpy")
-def _softmax(target: int, a: int, n: int, room: int) -> None:
-    y, x = array_at(room + 4 * n, n, _ZERO), array_at(a, n, _ZERO)
-    largest, total = x[0], _ZERO
-    for i in range(1, n):
-        largest = x[i] if x[i] > largest else largest
-    for i in range(n):
-        y[i] = x[i] - largest
-    _exp(target, room + 4 * n, n, _ONE, room)
-    y = array_at(target, n, _ZERO)
-    for i in range(n):
-        total += y[i]
-    for i in range(n):
-        y[i] /= total
 
 
 @njit(cache=True, error_model="numpy")
@@ -179,34 +143,38 @@ def _dots(target: int, a: int, b: int, n: int, m: int, room: int) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _pairs(op: int, target: int, a: int, b: int, n: int, m: int, ra: int, ca: int, rb: int, cb: int) -> None:
-    """The operations on two operands, with any steps."""
-    for i in range(n):
-        y = array_at(target + 4 * i * m, m, _ZERO)
-        p, q = array_at(a + 4 * i * ra, m * ca + 1, _ZERO), array_at(b + 4 * i * rb, m * cb + 1, _ZERO)
-        if op == Op.ADD:
-            for j in range(m):
-                y[j] = p[j * ca] + q[j * cb]
-        elif op == Op.SUB:
-            for j in range(m):
-                y[j] = p[j * ca] - q[j * cb]
-        elif op == Op.MUL:
-            for j in range(m):
-                y[j] = p[j * ca] * q[j * cb]
-        elif op == Op.DIV:
-            for j in range(m):
-                y[j] = p[j * ca] / q[j * cb]
-        elif op == Op.MAX:
-            for j in range(m):
-                u, v = p[j * ca], q[j * cb]
-                y[j] = v if v > u else u
-        elif op == Op.MIN:
-            for j in range(m):
-                u, v = p[j * ca], q[j * cb]
-                y[j] = v if v < u else u
-        else:
-            for j in range(m):
-                y[j] = _ONE if p[j * ca] >= q[j * cb] else _ZERO
+def _pair(op: int, u: Any, v: Any) -> Any:
+    if op == Op.ADD:
+        return u + v
+    if op == Op.SUB:
+        return u - v
+    if op == Op.MUL:
+        return u * v
+    if op == Op.DIV:
+        return u / v
+    if op == Op.MAX:
+        return v if v > u else u
+    if op == Op.MIN:
+        return v if v < u else u
+    return _ONE if u >= v else _ZERO
+
+
+@njit(cache=True, error_model="numpy")
+def _alike(op: int, target: int, a: int, b: int, n: int) -> None:
+    """The operations on two operands, for two rows of n values."""
+    y, u, v = array_at(target, n, _ZERO), array_at(a, n, _ZERO), array_at(b, n, _ZERO)
+    if op == Op.ADD:
+        for i in range(n):
+            y[i] = u[i] + v[i]
+    elif op == Op.SUB:
+        for i in range(n):
+            y[i] = u[i] - v[i]
+    elif op == Op.MUL:
+        for i in range(n):
+            y[i] = u[i] * v[i]
+    else:
+        for i in range(n):
+            y[i] = _pair(op, u[i], v[i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -247,10 +215,14 @@ def run_program(program: int, n_ops: int) -> None:
                 y[i] = x[i]
         elif op <= Op.GE:
             ra, ca, rb, cb = words[at + 7], words[at + 8], words[at + 9], words[at + 10]
-            if ca == 1 and cb == 1:
-                _pairs(op, target, a, b, n, m, ra, 1, rb, 1)
+            if n == 1 and ca == 1 and cb == 1:
+                _alike(op, target, a, b, m)
             else:
-                _pairs(op, target, a, b, n, m, ra, ca, rb, cb)
+                for i in range(n):
+                    y = array_at(target + 4 * i * m, m, _ZERO)
+                    u, v = array_at(a + 4 * i * ra, m * ca + 1, _ZERO), array_at(b + 4 * i * rb, m * cb + 1, _ZERO)
+                    for j in range(m):
+                        y[j] = _pair(op, u[j * ca], v[j * cb])
         elif op == Op.WHERE:
             y = array_at(target, n, _ZERO)
             sa, sb, sc = words[at + 7], words[at + 8], words[at + 9]
@@ -258,16 +230,16 @@ def run_program(program: int, n_ops: int) -> None:
             p, q = array_at(b, n * sb + 1, _ZERO), array_at(c, n * sc + 1, _ZERO)
             for i in range(n):
                 y[i] = p[i * sb] if condition[i * sa] != 0 else q[i * sc]
-        elif op == Op.RELU:
-            y, x = array_at(target, n, _ZERO), array_at(a, n, _ZERO)
-            for i in range(n):
-                y[i] = _ZERO if x[i] < _ZERO else x[i]
         elif op == Op.SIGMOID:
-            _sigmoid(target, a, n, c)
+            y = array_at(target, n, _ZERO)
+            _exp(target, a, n, -_ONE, c)
+            for i in range(n):
+                y[i] = _ONE / (_ONE + y[i])
         elif op == Op.TANH:
-            _tanh(target, a, n, c)
-        elif op == Op.SOFTMAX:
-            _softmax(target, a, n, c)
+            y = array_at(target, n, _ZERO)
+            _exp(target, a, n, _TWO, c)
+            for i in range(n):
+                y[i] = _ONE - _TWO / (y[i] + _ONE)
         elif op == Op.ROUND:
             y, x = array_at(target, n, _ZERO), array_at(a, n, _ZERO)
             for i in range(n):
