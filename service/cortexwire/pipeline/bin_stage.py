@@ -503,8 +503,7 @@ class BinStage:
             self._start_calibration(self._calibration_s)
 
     def _wideband(self, dtype: np.dtype[np.int16] | np.dtype[np.float32]) -> WidebandBins:
-        banks = tuple(electrode.bank for electrode in self.stream.electrodes)
-        return WidebandBins(self.front_end, self.rate, self.stream.n_channels, self.stream.uv_per_bit, dtype, banks)
+        return wideband_bins(self.stream, self.front_end, dtype)
 
     def _start_calibration(self, seconds: float | None) -> None:
         front_end = self.front_end
@@ -531,3 +530,16 @@ class BinStage:
             self._at_edge.append(action)
         else:
             action()
+
+
+def wideband_bins(
+    stream: StreamSpec, front_end: FrontEndSettings, dtype: np.dtype[np.int16] | np.dtype[np.float32]
+) -> WidebandBins:
+    """Make the signal chain of a stream of samples, and compile its kernels where they are not in the cache.
+
+    Raises:
+        ConfigError: The settings do not fit the stream.
+    """
+    banks = tuple(electrode.bank for electrode in stream.electrodes)
+    rate = Rate(stream.rate_num, stream.rate_den)
+    return WidebandBins(front_end, rate, stream.n_channels, stream.uv_per_bit, dtype, banks)

@@ -7,16 +7,18 @@ null disables the channel.
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from cortexwire.config import EngineConfig
-from cortexwire.decoders import Bundle, Overlay, load_bundle, load_overlay, make_decoder
+from cortexwire.decoders import Bundle, Decoder, Overlay, load_bundle, load_overlay, make_decoder
 from cortexwire.errors import BundleError, ConfigError, CortexwireError, StartupError
 from cortexwire.pipeline.commands import ApplyOverlay, Command
 from cortexwire.pipeline.pipeline import Pipeline
+from cortexwire.runtime.compiling import Compiling
 
 MOST_SHELVED = 4
 """Overlays kept for commands that may still come; the oldest go first."""
@@ -105,18 +107,17 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
     """
     problems = Problems()
     bundle = problems.attempt(lambda: _bundle(config.bundle))
-    thresholds = overlay = decoder = None
+    thresholds = overlay = None
     if (file := config.thresholds) is not None:
         thresholds = problems.attempt(lambda: read_thresholds(file))
     if bundle is not None and (path := config.overlay) is not None:
         overlay = problems.attempt(lambda: load_overlay(path, bundle))
-    if bundle is not None:
-        decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
-    if bundle is None or decoder is None or problems.found:
+    if bundle is None or problems.found:
         raise StartupError(problems.found)
     shelf = OverlayShelf(bundle)
-    pipeline = problems.attempt(
-        lambda: Pipeline(
+
+    def decoding(decoder: Decoder) -> Pipeline:
+        return Pipeline(
             config.pipeline,
             decoder,
             armed=config.armed,
@@ -126,9 +127,17 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
             load_overlay=shelf.take,
             rehearse=live and config.realtime.rehearse,
         )
-    )
-    if pipeline is None:
-        raise StartupError(problems.found)
+
+    with Compiling(bundle, config.front_end, config.executor) if live else nullcontext() as compiling:
+        decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
+        if compiling is not None and config.executor == "incremental":
+            compiling.wait()
+        pipeline = None if decoder is None else problems.attempt(lambda: decoding(decoder))
+        if pipeline is None:
+            raise StartupError(problems.found)
+        if compiling is not None:
+            compiling.wait()
+            compiling.note()
     return Assembled(pipeline, shelf.prepare)
 
 
