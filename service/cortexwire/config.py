@@ -104,6 +104,7 @@ class EngineConfig(_Settings):
     )
     armed: bool = Field(default=False, description="Whether outputs are commands from the start.")
     thresholds: Path | None = Field(default=None, description="File with the channels' thresholds in microvolts.")
+    budgets: Path | None = Field(default=None, description="File with the latency budgets to watch.")
     run_dir: Path = Field(
         default_factory=lambda: default_run_dir(os.environ),
         description="Folder of telemetry, tap and control socket; one engine each.",

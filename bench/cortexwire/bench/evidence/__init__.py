@@ -32,6 +32,7 @@ RUNS: Final[dict[int, dict[str, str]]] = {
     },
     4: {
         "kernels": "cortexwire.bench.evidence.front_end:front_end_run",
+        "budget": "cortexwire.bench.evidence.budget:budget_run",
     },
 }
 """Runs by number of the issue and name: `module:function`."""
