@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 TRAIN := $(VENV)/.train-installed
+PEERS := $(VENV)/.peers-installed
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: demo test check lint types imports bench evidence-2 evidence-3 reference-bundle constraints format clean help
+.PHONY: demo test check lint types imports format bench evidence-2 evidence-3 evidence-4
+.PHONY: reference-bundle constraints clean help
 
 demo: $(CORE)  ## simulator, engine, decoder and a live view; SECONDS=10 ends it with a summary
 	@$(BIN)/cortexwire demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -44,6 +46,9 @@ evidence-2: $(CORE)  ## the must-show runs of issue 2, as JSON under evidence/
 
 evidence-3: $(TRAIN)  ## the must-show runs of issue 3: trains every family, an hour and more on 2 cores
 	$(BIN)/python -m cortexwire.bench.evidence 3
+
+evidence-4: $(PEERS)  ## the must-show runs of issue 4: speed beside peers; wants the machine to itself
+	$(BIN)/python -m cortexwire.bench.evidence 4
 
 reference-bundle: $(CORE)  ## train the demo's decoder again, as shipped
 	$(BIN)/cortexwire train sim:channels=96,seconds=300,seed=1 --decoder wiener --history 10 --reference mean \
@@ -86,6 +91,11 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 $(TRAIN): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing cortexwire with what training and its proofs take into $(VENV) ..."
 	@$(PIP_INSTALL) -e '.[train,peers]'
+	@touch $(CORE) $@
+
+$(PEERS): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cortexwire with the peers that it is measured beside into $(VENV) ..."
+	@$(PIP_INSTALL) -e '.[peers]'
 	@touch $(CORE) $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

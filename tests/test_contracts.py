@@ -22,7 +22,7 @@ PLANTED = {
     "models/cortexwire/decoders/planted.py": "import cortexwire.signal",
     "clients/cortexwire/clients/planted.py": "import cortexwire.decoders",
     "service/cortexwire/runtime/planted.py": "def late() -> None:\n    import scipy.signal",
-    "bench/cortexwire/bench/planted.py": "import torch",
+    "bench/cortexwire/bench/planted.py": "import redis\nimport torch",
     "models/cortexwire/stray/__init__.py": "",
 }
 CAUGHT = {
@@ -31,6 +31,7 @@ CAUGHT = {
     "cortexwire.decoders.planted -> cortexwire.signal",
     "cortexwire.clients.planted -> cortexwire.decoders",
     "cortexwire.runtime.planted -> scipy",
+    "cortexwire.bench.planted -> redis",
     "cortexwire.bench.planted -> torch",
     "cortexwire.stray",
 }

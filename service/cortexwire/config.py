@@ -76,6 +76,11 @@ class RealtimeSettings(_Settings):
     fifo_priority: Annotated[int, Field(ge=1, le=99)] | None = Field(
         default=None, description="SCHED_FIFO priority; none leaves the normal scheduler."
     )
+    slice_us: Annotated[int, Field(ge=100, le=100_000)] | None = Field(
+        default=None,
+        description="Time slice asked of the normal scheduler, in microseconds: who asks for a shorter one runs sooner "
+        "when woken (Linux 6.12 and later).",
+    )
     lock_memory: bool = Field(default=False, description="Lock the process's memory, present and future.")
     cpu: Annotated[int, Field(ge=0)] | None = Field(default=None, description="The one CPU to run on.")
     rehearse: bool = Field(
@@ -99,6 +104,7 @@ class EngineConfig(_Settings):
     )
     armed: bool = Field(default=False, description="Whether outputs are commands from the start.")
     thresholds: Path | None = Field(default=None, description="File with the channels' thresholds in microvolts.")
+    budgets: Path | None = Field(default=None, description="File with the latency budgets to watch.")
     run_dir: Path = Field(
         default_factory=lambda: default_run_dir(os.environ),
         description="Folder of telemetry, tap and control socket; one engine each.",

@@ -59,9 +59,10 @@ def test_latency_of_a_gru_tells_every_stage_and_process() -> None:
     assert all(used["resident_mib"] > 0 for used in row["processes"].values())
     assert row["histograms"].keys() >= {"sent_to_received", "sleeper", "transport_in"}
     assert row["data_age_ms"]["mean"] > row["data_age_ms"]["half_bin"] == 10.0
+    assert row["engine_resident_mib"] > 0
     page = page_of(found)
     assert "decoder step" in page
-    assert ("not judged" in page) == (not row["judged"])
+    assert ("Tails not judged" in page) == (not row["judged"])
 
 
 @pytest.mark.usefixtures("short")
@@ -84,6 +85,7 @@ def test_a_soak_is_read_all_the_while(tmp_path: Path) -> None:
     assert row["telemetry_reader"]["polls"] > 5
     assert row["telemetry_reader"]["torn"] == row["telemetry_reader"]["not_live"] == 0
     assert "telemetry reader" in row["processes"]
+    assert row["memory_growth_mib"] == 0.0
     assert not found["interrupted"]
     write_page(found, tmp_path / "soak.html")
     assert "resident memory" in (tmp_path / "soak.html").read_text()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cortexwire.bench import everything, latency, peering, soak, transport
+from cortexwire.bench import everything, latency, peering, scale, soak, transport
 from cortexwire.bench.live import RunError
 from tests.cli.running import Command
 
@@ -68,6 +68,7 @@ def test_several_loads_are_asked_for_as_they_are_named(command: Command, monkeyp
     assert asked == {
         "packet_ms": 1.0, "transport": "tcp", "tap": True, "fifo_priority": 9, "decoder": "gru", "units": 64,
         "executors": ["onnx", "incremental"], "deadline_ms": 15.0, "lock_memory": True, "cpu": None, "repeats": 3,
+        "slow": None,
     }  # fmt: skip
 
 
@@ -168,3 +169,71 @@ def test_a_comparison_that_could_not_be_made_fails(
     monkeypatch.setattr(module, name, run)
     ran = command("bench", name.removeprefix("run_"))
     assert (ran.code, ran.err.splitlines()[-1]) == (1, "cortexwire: rig: ended")
+
+
+def test_a_broken_budget_fails_and_is_said(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stages = {"binned_to_decoded": {"p50": 812.0, "max": 900.0}}
+    found = {"results": [{"channels": 8, "losses": {"gaps": 0}, "stages_us": stages}]}
+    monkeypatch.setattr(latency, "run_latency", lambda *_, **__: dict(found))
+    file = tmp_path / "budgets.toml"
+
+    def limited(max_us: int, stage: str = "binned_to_decoded") -> None:
+        file.write_text(f'[[latency]]\nstage = "{stage}"\npercentile = 50\nmax_us = {max_us}\n')
+
+    limited(600)
+    ran = command("bench", "latency", "--budget", file)
+    said = "binned_to_decoded p50 at 8 channels: 812 us, budget 600 us: over by 212 us (35 %)"
+    assert ran.code == 1
+    assert f"over budget: {said}" in ran.out
+    ran = command("bench", "latency", "--budget", file, "--json")
+    assert (ran.code, json.loads(ran.out)["budget"]["broken"]) == (1, [said])
+    limited(900)
+    assert command("bench", "latency", "--budget", file).code == 0
+    limited(900, "sent_to_published")
+    assert command("bench", "latency", "--budget", file).code == 0
+    assert command("bench", "latency", "--budget", file, "--strict").code == 1
+    limited(-1)
+    ran = command("bench", "latency", "--budget", file)
+    assert ran.code != 0
+    assert "latency 1 max_us: input should be greater than 0, got -1" in ran.err
+
+
+SERVED = {"sent_to_received_us": {"p50": 812.0}, "bins_missed": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "run", "row"),
+    [
+        ("soak", soak, "run_soak", SERVED),
+        ("scale", scale, "run_scale", SERVED),
+        ("peers", peering, "run_peers", {"services": {"engine": SERVED}}),
+    ],
+)
+def test_every_run_of_the_whole_service_can_be_judged(
+    name: str, module: ModuleType, run: str, row: dict[str, Any],
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    result = {"passed": True, "results": [{"channels": 8, **row}]}
+    monkeypatch.setattr(module, run, lambda *_, **__: dict(result))
+    file, out = tmp_path / "budgets.toml", tmp_path / "found.json"
+    file.write_text('[[latency]]\nstage = "sent_to_received"\npercentile = 50\nmax_us = 600\n')
+    ran = command("bench", name, "--budget", file, "--out", out)
+    assert ran.code == 1
+    assert "over budget: sent_to_received p50 at 8 channels: 812 us, budget 600 us: over by 212 us (35 %)" in ran.out
+    assert json.loads(out.read_bytes())["budget"]["passed"] is False
+    file.write_text(file.read_text().replace("600", "900"))
+    assert command("bench", name, "--budget", file, "--strict").code == 0
+    assert command("bench", name).code == 0
+
+
+def test_a_stage_is_slowed_by_name(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(*_: Any, **settings: Any) -> dict[str, Any]:
+        asked.append(settings["slow"])
+        return {"results": []}
+
+    monkeypatch.setattr(latency, "run_latency", run)
+    assert command("bench", "latency", "--slow", "binned_to_decoded=800").code == 0
+    assert (asked[0].stage, asked[0].extra_us) == ("binned_to_decoded", 800.0)
+    assert "expected STAGE=MICROSECONDS" in command("bench", "latency", "--slow", "decoder=800").err

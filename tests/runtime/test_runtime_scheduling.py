@@ -21,7 +21,7 @@ def in_a_thread(settings: RealtimeSettings) -> SchedulingReport:
 def test_nothing_asked_for_changes_nothing() -> None:
     before = os.sched_getaffinity(0)
     report = in_a_thread(RealtimeSettings())
-    assert report == SchedulingReport(None, False, tuple(sorted(before)), ())
+    assert report == SchedulingReport(None, None, False, tuple(sorted(before)), ())
 
 
 def test_the_report_says_what_the_kernel_says() -> None:
@@ -35,6 +35,15 @@ def test_the_report_says_what_the_kernel_says() -> None:
         assert report.fifo_priority is None
         assert "realtime.fifo_priority=5" in report.refusals[0]
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_a_slice_is_what_the_kernel_gives_or_refused_in_words() -> None:
+    report = in_a_thread(RealtimeSettings(slice_us=200))
+    if report.slice_us is None:
+        assert report.refusals == ("realtime.slice_us=200: expected Linux 6.12 or later",)
+    else:
+        assert report.slice_us == 200.0
+        assert report.refusals == ()
 
 
 def test_what_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

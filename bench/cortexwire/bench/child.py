@@ -11,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortexwire.runtime.parent import end_with_parent
+
+if TYPE_CHECKING:
+    from cortexwire.bench.slowing import Slowed
 
 ROW: Final = (
     "bin", "flags", "acquired_ns", "sent_ns", "heard_ns", "received_ns", "binned_ns", "decoded_ns", "published_ns",
@@ -37,18 +40,32 @@ def _say(content: Mapping[str, Any]) -> None:
 
 
 def _engine(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run an engine with an `EngineConfig` until SIGTERM; gives its summary."""
+    """Run an engine with an `EngineConfig` until SIGTERM; gives its summary.
+
+    `slow` beside the configuration is a `cortexwire.bench.slowing.Slowing`; when that began is in the summary.
+    """
     import structlog
 
     from cortexwire.config import EngineConfig
     from cortexwire.runtime.engine import Engine, stop_on_signals
 
+    slowed = _slowed(settings.pop("slow", None))
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with stop_on_signals() as stop, Engine(EngineConfig.model_validate(settings)) as engine:
+    config = EngineConfig.model_validate(settings)
+    with stop_on_signals() as stop, Engine(config, *([slowed.build] if slowed else [])) as engine:
         _say({"ingest": engine.ingest_endpoint, "output": engine.output_endpoint})
         summary = engine.run(stop)
     latency = {name: found._asdict() for name, found in summary.latency.items()}
-    return asdict(summary) | {"latency": latency}
+    began = {} if slowed is None else {"slow_from_ns": slowed.from_ns}
+    return asdict(summary) | {"latency": latency} | began
+
+
+def _slowed(settings: dict[str, Any] | None) -> "Slowed | None":
+    if settings is None:
+        return None
+    from cortexwire.bench.slowing import Slowed, Slowing
+
+    return Slowed(Slowing.model_validate(settings))
 
 
 def _rig(settings: dict[str, Any]) -> dict[str, Any]:

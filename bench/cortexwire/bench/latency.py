@@ -23,6 +23,7 @@ from cortexwire.bench.environment import environment_record
 from cortexwire.bench.live import Child, short_folder
 from cortexwire.bench.loads import SECONDS, DecoderName, Load
 from cortexwire.bench.measured import LOSSES, Measured, describe
+from cortexwire.bench.slowing import Slowing
 from cortexwire.bench.stages import Rows
 from cortexwire.bench.usage import watch
 from cortexwire.runtime.rundir import RunDir
@@ -57,6 +58,7 @@ def run_latency(
     lock_memory: bool = False,
     cpu: int | None = None,
     repeats: int = 1,
+    slow: Slowing | None = None,
     told: Told = lambda _share, _what: None,
 ) -> dict[str, Any]:
     """Measure the latency of the service under real-time load.
@@ -75,6 +77,7 @@ def run_latency(
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU of the engine's hot thread.
         repeats: How often each is measured, all of them in turn: A B A B.
+        slow: A stage of the engine to slow on purpose, to see what that does.
         told: Told how far it is.
 
     Returns:
@@ -88,6 +91,7 @@ def run_latency(
     base = Load(
         seconds=seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo_priority,
         decoder=decoder, units=units, deadline_ms=deadline_ms, lock_memory=lock_memory, cpu=cpu,
+        slow=slow,
     )  # fmt: skip
     loads = [replace(base, channels=n, executor=executor) for n in channels for executor in executors]
     return {
@@ -138,7 +142,8 @@ def measure(
         bundle = load.bundle(folder / "bundle", CALIBRATION_S)
         config = load.engine(bundle.path, folder)
         started = time.monotonic()
-        engine = children.enter_context(Child("engine", config.model_dump(mode="json")))
+        slow = {} if load.slow is None else {"slow": load.slow.model_dump(mode="json")}
+        engine = children.enter_context(Child("engine", config.model_dump(mode="json") | slow))
         start_s, ready = time.monotonic() - started, engine.ready
         subscriber = children.enter_context(Child("subscribe", {"endpoint": ready["output"]}))
         sleeper = children.enter_context(Child("sleep", {}))

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
+from cortexwire.bench.slowing import Slowing
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
 from cortexwire.config import EngineConfig, IngestSettings, OutputSocketSettings, RealtimeSettings, TapSettings
 from cortexwire.decoders import Bundle
@@ -52,6 +53,7 @@ class Load:
         deadline_ms: After the end of a bin, when its output is due; the pipeline's own if None.
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU that the engine's hot thread may run on.
+        slow: A stage of the engine to slow on purpose.
     """
 
     channels: int = 96
@@ -67,6 +69,7 @@ class Load:
     deadline_ms: float | None = None
     lock_memory: bool = False
     cpu: int | None = None
+    slow: Slowing | None = None
 
     @property
     def hidden(self) -> int | None:
@@ -100,6 +103,7 @@ class Load:
             "tap": self.tap,
             "fifo_priority": self.fifo_priority,
             "deadline_ms": self.due_ms,
+            **({} if self.slow is None else {"slowed": str(self.slow)}),
         }
 
     def bundle(self, folder: Path, calibration_s: float) -> Bundle:

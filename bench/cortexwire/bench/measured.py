@@ -16,6 +16,8 @@ LOSSES: Final = ("lost_packets", "missing_samples", "gaps", "mismatched", "dupli
 BULK: Final = ("samples", "histograms", "series")
 """What a description holds for programs rather than for people."""
 
+_STAGE_PERCENTS: Final = {"p50": "p50", "p99": "p99", "p99_9": "p999", "max": "max"}
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -114,6 +116,7 @@ def describe(load: Load, run: Measured, *more: Measured) -> dict[str, Any]:
         "rig_max_lag_ms": round(max(one.rig["max_lag_ms"] for one in runs), 3),
         "rig_core_share": round(float(np.mean([one.rig["cpu_share"] for one in runs])), 4),
         "engine_core_share": round(float(np.mean([one.core_share for one in runs])), 4),
+        "engine_resident_mib": round(max(value for one in runs for value in one.resident_mib), 2),
         "engine_threads_core_share": {
             name: round(sum(one.threads_s.get(name, 0.0) for one in runs) / seconds, 4) for name in run.threads_s
         },
@@ -150,7 +153,7 @@ def _worst(counts: Sequence[int]) -> int:
 def _engine_stages(run: Measured) -> dict[str, Any]:
     """What the engine itself counted, where no subscriber did."""
     return {
-        name: {"p50": found["p50_ns"] / 1e3, "p99": found["p99_ns"] / 1e3, "max": found["max_ns"] / 1e3}
+        name: {key: found[f"{ns}_ns"] / 1e3 for key, ns in _STAGE_PERCENTS.items()}
         for name, found in run.engine["latency"].items()
     }
 

@@ -107,7 +107,7 @@ def describe(turns: Sequence[Turn], ours: Sequence[Turn]) -> dict[str, Any]:
         "due_to_received_us": percentiles(_all(turns, "acquired_ns", "heard_ns")),
         "compute_us": percentiles(compute),
         "turn_p50_us": [percentiles(turn.between_us("sent_ns", "heard_ns"))["p50"] for turn in turns],
-        "sleeper_p99_us": percentiles(np.concatenate([turn.sleeper_us for turn in turns]))["p99"],
+        "sleeper_us": percentiles(np.concatenate([turn.sleeper_us for turn in turns])),
         "times_engine": {
             "p50": _ratio(end_to_end, _all(ours, "sent_ns", "heard_ns"), 50),
             "p99": _ratio(end_to_end, _all(ours, "sent_ns", "heard_ns"), 99),

@@ -61,6 +61,7 @@ def run_soak(
                 **described,
                 "p99_9_over_sleeper": _over_sleeper(described),
                 "resident_differs_by": round(steady, 5),
+                "memory_growth_mib": round(growth_mib(run.resident_mib), 3),
                 "resident_mib": [round(value, 2) for value in run.resident_mib],
                 "telemetry_reader": reader,
             }
@@ -74,6 +75,11 @@ def flatness(resident_mib: Sequence[float]) -> float:
     if not settled or not settled[0]:
         return 0.0
     return max(abs(value / settled[0] - 1) for value in settled)
+
+
+def growth_mib(resident_mib: Sequence[float]) -> float:
+    """By how much memory is larger at the end than it was when warm."""
+    return resident_mib[-1] - resident_mib[min(WARM_S, len(resident_mib) - 1)]
 
 
 def _over_sleeper(described: dict[str, Any]) -> float | None:

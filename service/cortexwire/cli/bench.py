@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cortexwire.cli import bench_peers, bench_suite, options
+from cortexwire.cli.bench_budgets import Budget, Strict, budgets_of, show_judged
 from cortexwire.cli.bench_output import Html, Out, show
 from cortexwire.cli.console import note, progress_of_parts
 from cortexwire.cli.help import examples
@@ -31,6 +32,8 @@ def register(app: typer.Typer) -> None:
             "cortexwire bench latency --channels 1024 --seconds 60 --json",
             "cortexwire bench latency --transport ipc --no-tap --fifo 50 --lock-memory",
             "cortexwire bench latency --channels 256 --repeats 3 --html latency.html --out latency.json",
+            "cortexwire bench latency --budget default",
+            "cortexwire bench latency --budget default --slow binned_to_decoded=3000",
         )
     )(latency)
     bench_suite.register(group)
@@ -72,17 +75,27 @@ def latency(
     lock_memory: Annotated[bool, typer.Option("--lock-memory", help="Lock the engine's memory.")] = False,
     cpu: Annotated[int | None, typer.Option(min=0, help="The one CPU of the hot thread.", show_default="any")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each, all of them in turn.")] = 1,
+    slow: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE=US", help="Slow a stage of the engine, to see a budget break.", show_default=False),
+    ] = None,
+    budget: Budget = None,
+    strict: Strict = False,
     out: Out = None,
     html: Html = None,
     json: options.Json = False,
 ) -> None:
     """From the closing packet of a bin to its velocity at a subscriber, beside a bare sleeper on the same machine.
 
-    Tails are not judged where the sleeper's own p99 exceeds 0.5 ms. Exits with 1 when anything was lost on the way.
+    Tails are not judged where the sleeper's own p99 exceeds 0.5 ms. Exits with 1 when anything was lost on the way, or
+    a budget was broken.
     """
     from cortexwire.bench.latency import run_latency
     from cortexwire.bench.live import RunError
+    from cortexwire.bench.slowing import parse_slowing
 
+    budgets = budgets_of(budget)
+    slowing = None if slow is None else parse_slowing(slow)
     wanted = bench_suite.numbers(channels, "--channels")
     note("measuring latency; leave the machine alone meanwhile")
     try:
@@ -90,9 +103,9 @@ def latency(
             found = run_latency(
                 wanted, seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo,
                 decoder=decoder, units=units, executors=executor.split(","), deadline_ms=deadline_ms,
-                lock_memory=lock_memory, cpu=cpu, repeats=repeats, told=told,
+                lock_memory=lock_memory, cpu=cpu, repeats=repeats, slow=slowing, told=told,
             )  # fmt: skip
     except RunError as error:
         bench_suite.fail(error)
-    show(found, out, html, json)
-    raise typer.Exit(int(any(any(result["losses"].values()) for result in found["results"])))
+    kept = show_judged(found, budgets, strict, out, html, json)
+    raise typer.Exit(int(not kept or any(any(result["losses"].values()) for result in found["results"])))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from cortexwire.cli import options
+from cortexwire.cli.bench_budgets import Budget, Strict, budgets_of, show_judged
 from cortexwire.cli.bench_output import Html, Out, show
 from cortexwire.cli.bench_suite import fail, numbers
 from cortexwire.cli.console import note
@@ -20,6 +21,7 @@ def register(group: typer.Typer) -> None:
             "cortexwire bench peers",
             "cortexwire bench peers --channels 1024 --seconds 60 --out peers.json",
             "cortexwire bench peers --services echo,torch_chain --transport tcp",
+            "cortexwire bench peers --services echo --executor incremental --budget default",
         )
     )(peers)
     group.command(epilog=examples("cortexwire bench transport", "cortexwire bench transport --channels 1024 --json"))(
@@ -36,18 +38,20 @@ def peers(
     services: Annotated[
         str, typer.Option(metavar="NAME,NAME...", help="Whom to compare with.")
     ] = "echo,torch_chain,redis_chain,ezmsg_graph",
+    budget: Budget = None,
+    strict: Strict = False,
     out: Out = None,
     html: Html = None,
     json: options.Json = False,
 ) -> None:
     """The engine end to end beside other services with the same signal, pacing, transport and decoder weights.
 
-    Those that are not installed say so. Exits with 1 when the engine missed a bin.
+    Those that are not installed say so. Exits with 1 when the engine missed a bin, or broke a budget.
     """
     from cortexwire.bench.live import RunError
     from cortexwire.bench.peering import run_peers
 
-    wanted = numbers(channels, "--channels")
+    wanted, budgets = numbers(channels, "--channels"), budgets_of(budget)
     note("measuring services in turns; leave the machine alone meanwhile")
     try:
         found = run_peers(
@@ -55,8 +59,9 @@ def peers(
         )
     except RunError as error:
         fail(error)
-    show(found, out, html, json)
-    raise typer.Exit(int(any(result["services"]["engine"]["bins_missed"] for result in found["results"])))
+    kept = show_judged(found, budgets, strict, out, html, json)
+    missed = any(result["services"]["engine"]["bins_missed"] for result in found["results"])
+    raise typer.Exit(int(missed or not kept))
 
 
 def transport(

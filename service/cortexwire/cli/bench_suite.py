@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from cortexwire.cli import options
+from cortexwire.cli.bench_budgets import Budget, Strict, budgets_of, show_judged
 from cortexwire.cli.bench_output import Html, Out, show
 from cortexwire.cli.console import note, progress_of_parts, show_json, show_table
 from cortexwire.cli.help import examples
@@ -30,11 +31,14 @@ def register(group: typer.Typer) -> None:
             "cortexwire bench scale",
             "cortexwire bench scale --channels 1024,2048,4096 --packet-ms '' --sessions '' --seconds 20",
             "cortexwire bench scale --html scale.html",
+            "cortexwire bench scale --channels 256,1024 --packet-ms '' --sessions '' --budget rig.toml",
         )
     )(scale)
     group.command(
         epilog=examples(
-            "cortexwire bench soak", "cortexwire bench soak --channels 1024 --minutes 60 --fifo 50 --out soak.json"
+            "cortexwire bench soak",
+            "cortexwire bench soak --channels 1024 --minutes 60 --fifo 50 --out soak.json",
+            "cortexwire bench soak --minutes 60 --budget default",
         )
     )(soak)
     group.command(
@@ -110,13 +114,16 @@ def scale(
     transport: Annotated[Literal["tcp", "ipc"], typer.Option(help="How packets travel.")] = "ipc",
     executor: Executor = "onnx",
     fifo: Fifo = None,
+    budget: Budget = None,
+    strict: Strict = False,
     out: Out = None,
     html: Html = None,
     json: options.Json = False,
 ) -> None:
     """Channels, packet lengths and batched sessions: where the service keeps up, and at which share of a core.
 
-    An empty list leaves an axis out.
+    An empty list leaves an axis out. Budgets are for runs of the service, not for batched sessions. Exits with 1 when
+    one was broken.
     """
     from cortexwire.bench.live import RunError
     from cortexwire.bench.loads import Load
@@ -128,13 +135,14 @@ def scale(
         raise typer.BadParameter(f"expected numbers, got {packet_ms!r}", param_hint="--packet-ms") from None
     axes = numbers(channels, "--channels"), lengths, numbers(sessions, "--sessions")
     load = Load(decoder="gru", transport=transport, executor=executor, fifo_priority=fifo)
+    budgets = budgets_of(budget)
     note("measuring how the service scales; leave the machine alone meanwhile")
     try:
         with progress_of_parts("scale") as told:
             found = run_scale(*axes, seconds, load=load, told=told)
     except RunError as error:
         fail(error)
-    show(found, out, html, json)
+    raise typer.Exit(int(not show_judged(found, budgets, strict, out, html, json)))
 
 
 def soak(
@@ -145,13 +153,15 @@ def soak(
     decoder: Annotated[Literal["gru", "wiener"], typer.Option(help="What decodes, with random weights.")] = "gru",
     executor: Executor = "onnx",
     fifo: Fifo = None,
+    budget: Budget = None,
+    strict: Strict = False,
     out: Out = None,
     html: Html = None,
     json: options.Json = False,
 ) -> None:
     """A long run with a telemetry reader: no drop, memory flat within 1 %, tails beside the sleeper's.
 
-    Exits with 1 when it did not pass. Ctrl-C ends it early, with the result so far.
+    Exits with 1 when it did not pass, or a budget was broken. Ctrl-C ends it early, with the result so far.
     """
     from cortexwire.bench.live import RunError
     from cortexwire.bench.loads import Load
@@ -161,14 +171,15 @@ def soak(
         channels=channels, seconds=60 * minutes, packet_ms=packet_ms, transport=transport, decoder=decoder,
         executor=executor, fifo_priority=fifo,
     )  # fmt: skip
+    budgets = budgets_of(budget)
     note(f"soaking for {minutes:g} minutes; leave the machine alone meanwhile")
     try:
         with progress_of_parts("soak") as told:
             found = run_soak(load, told=told)
     except RunError as error:
         fail(error)
-    show(found, out, html, json)
-    raise typer.Exit(int(not found["passed"]))
+    kept = show_judged(found, budgets, strict, out, html, json)
+    raise typer.Exit(int(not (kept and found["passed"])))
 
 
 def everything(

@@ -43,6 +43,14 @@ def show_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         typer.secho(f"  {text}", bold=number == 0)
 
 
+def budgets_in_words(budgets: Mapping[str, str]) -> str:
+    """Say how an engine's budget lines stand: which are over, or that none is."""
+    over = [line for line, standing in budgets.items() if standing == "over"]
+    if over:
+        return f"OVER: {'; '.join(over)}"
+    return f"all {len(budgets)} within" if budgets else "none watched"
+
+
 def note(text: str) -> None:
     """Say something that is no result."""
     typer.secho(text, err=True, dim=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cortexwire.cli import options
-from cortexwire.cli.console import show_json, show_rows
+from cortexwire.cli.console import budgets_in_words, show_json, show_rows
 from cortexwire.cli.help import examples
 from cortexwire.errors import ConfigError
 
@@ -64,7 +64,8 @@ def control(
     elif reply.problem is not None:
         typer.echo(f"cortexwire: {reply.problem}", err=True)
     elif reply.state is not None:
-        show_rows({name: _short(value) for name, value in reply.state.items() if name != "channels"})
+        rows = {name: _short(value) for name, value in reply.state.items() if name != "channels"}
+        show_rows(rows | {"budgets": budgets_in_words(reply.state["budgets"])})
     else:
         typer.echo(f"from bin {reply.bin} on")
     raise typer.Exit(0 if reply.problem is None else 1)

@@ -55,6 +55,10 @@ def engine(
     overlay: options.Overlay = None,
     provider: options.Provider = None,
     executor: options.Executor = None,
+    budgets: Annotated[
+        Path | None,
+        typer.Option(help="Latency budgets to watch; [cyan]default[/cyan] are the shipped ones.", show_default="none"),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of telemetry, tap and control socket.", show_default="$XDG_RUNTIME_DIR")
     ] = None,
@@ -71,7 +75,7 @@ def engine(
     """
     from cortexwire.config import load_config
     from cortexwire.runtime.engine import Engine, stop_on_signals
-    from cortexwire.runtime.shipped import bundle_folder
+    from cortexwire.runtime.shipped import budgets_file, bundle_folder
 
     flags: dict[str, Any] = {
         "bundle": None if bundle is None else bundle_folder(bundle),
@@ -84,6 +88,7 @@ def engine(
         "overlay": overlay,
         "provider": provider,
         "executor": executor,
+        "budgets": None if budgets is None else budgets_file(budgets),
         "run_dir": run_dir,
         "realtime.fifo_priority": fifo,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cortexwire.cli import options
-from cortexwire.cli.console import show_json, show_rows, show_table
+from cortexwire.cli.console import budgets_in_words, show_json, show_rows, show_table
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_bundle, open_source
 from cortexwire.errors import ConfigError
@@ -149,4 +149,4 @@ def _state(run_dir: Path) -> dict[str, Any]:
 def _plain_state(state: dict[str, Any]) -> dict[str, Any]:
     counters = ", ".join(f"{name} {count}" for name, count in state["counters"].items() if count)
     kept = {name: value for name, value in state.items() if not isinstance(value, dict | list)}
-    return {**kept, "counters": counters or "all zero"}
+    return {**kept, "budgets": budgets_in_words(state["budgets"]), "counters": counters or "all zero"}

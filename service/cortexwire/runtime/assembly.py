@@ -112,7 +112,7 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         thresholds = problems.attempt(lambda: read_thresholds(file))
     if bundle is not None and (path := config.overlay) is not None:
         overlay = problems.attempt(lambda: load_overlay(path, bundle))
-    if bundle is None or problems.found:
+    if bundle is None:
         raise StartupError(problems.found)
     shelf = OverlayShelf(bundle)
 
@@ -130,9 +130,11 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
 
     with Compiling(bundle, config.front_end, config.executor) if live else nullcontext() as compiling:
         decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
+        if decoder is None or problems.found:
+            raise StartupError(problems.found)
         if compiling is not None and config.executor == "incremental":
             compiling.wait()
-        pipeline = None if decoder is None else problems.attempt(lambda: decoding(decoder))
+        pipeline = problems.attempt(lambda: decoding(decoder))
         if pipeline is None:
             raise StartupError(problems.found)
         if compiling is not None:

@@ -230,6 +230,7 @@ def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
         "velocity": list(status.velocity),
         "notes": status.notes,
         "last_note": status.last_note,
+        "budgets": {line: "over" if over else "within" for line, over in snapshot.budgets.items()},
         "counters": snapshot.counters,
         "latency": {name: histogram.summary()._asdict() for name, histogram in snapshot.latency.items()},
         "channels": {

@@ -23,6 +23,8 @@ from cortexwire.config import EngineConfig
 from cortexwire.errors import StartupError
 from cortexwire.pipeline.commands import Command
 from cortexwire.runtime.assembly import Problems, assemble
+from cortexwire.runtime.budget_watch import BudgetWatch
+from cortexwire.runtime.budgets import read_budgets
 from cortexwire.runtime.control import ControlServer
 from cortexwire.runtime.histogram import LatencySummary
 from cortexwire.runtime.ingest import Ingest
@@ -30,7 +32,7 @@ from cortexwire.runtime.loop import COUNTERS, HotLoop, LoopParts, PipelineLike
 from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
-from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, fifo_permitted
+from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import TelemetryWriter
 
@@ -120,20 +122,25 @@ class Engine:
             run_dir=str(self.run_dir.path),
             armed=self.config.armed,
         )
+        if self.config.budgets is not None:
+            watch = parts.watch
+            self._log.info("budgets", file=str(self.config.budgets), watched=watch.lines, not_watched=watch.not_watched)
 
     def _open(self, opened: ExitStack) -> tuple[LoopParts | None, list[str]]:
         config = self.config
         opening = _Opening(opened)
         built = opening.attempt(lambda: self._build(config))
         pipeline, prepare = (None, None) if built is None else built
+        local = config.ingest.endpoint.startswith(_LOCAL_PREFIXES)
+        watch = opening.attempt(lambda: self._watch(pipeline, local))
         context = opened.enter_context(self._context())
         tap = control = telemetry = None
         if opening.open(self._take_run_dir) is not None:
             if config.tap.enabled:
                 tap = opening.open(lambda: TapWriter(self.run_dir.tap, config.tap.megabytes))
             control = opening.open(lambda: self._control(prepare))
-            if pipeline is not None:
-                telemetry = opening.attempt(lambda: self._telemetry(pipeline))
+            if pipeline is not None and watch is not None:
+                telemetry = opening.attempt(lambda: self._telemetry(pipeline, watch))
         outputs_per_bin = 1 if pipeline is None else pipeline.outputs_per_bin
         publisher = opening.open(lambda: Publisher(config.output, context, outputs_per_bin))
         # Compiled before the first packet can come, so that none waits; but not in vain.
@@ -142,21 +149,22 @@ class Engine:
         ingest = opening.open(lambda: Ingest(config.ingest, context))
         if pipeline is None or control is None or telemetry is None or publisher is None or ingest is None:
             return None, opening.found
-        if opening.found:
+        if opening.found or watch is None:
             return None, opening.found
         notes = NoteLog()
         opened.callback(notes.close)
         silent_after_ns = int(config.pipeline.intake.reset_after_ms * 1e6)
-        local = config.ingest.endpoint.startswith(_LOCAL_PREFIXES)
-        return LoopParts(pipeline, ingest, publisher, telemetry, tap, control, notes, local, silent_after_ns), []
+        return LoopParts(pipeline, ingest, publisher, telemetry, tap, control, notes, local, silent_after_ns, watch), []
 
     def _take_run_dir(self) -> RunDir:
         self.run_dir.acquire()
         return self.run_dir
 
     def _context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        slice_us, priority = self.config.realtime.slice_us, self.config.realtime.fifo_priority
+        if slice_us is not None:
+            ask_for_slice(slice_us)  # threads that start from here on inherit it
         context = zmq.Context()
-        priority = self.config.realtime.fifo_priority
         # libzmq aborts the process when its I/O thread may not have what it was told to take.
         if priority is not None and fifo_permitted(priority):
             context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_FIFO)
@@ -167,8 +175,12 @@ class Engine:
         endpoint = self.config.control or self.run_dir.control_endpoint
         return ControlServer(endpoint, self.run_dir.telemetry, prepare)
 
-    def _telemetry(self, pipeline: PipelineLike) -> TelemetryWriter:
-        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, COUNTERS)
+    def _watch(self, pipeline: PipelineLike | None, same_host: bool) -> BudgetWatch:
+        budgets = None if self.config.budgets is None else read_budgets(self.config.budgets)
+        return BudgetWatch(budgets, 0 if pipeline is None else pipeline.n_channels, same_host=same_host)
+
+    def _telemetry(self, pipeline: PipelineLike, watch: BudgetWatch) -> TelemetryWriter:
+        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, COUNTERS, lines=watch.lines)
 
     def run(self, stop: threading.Event) -> EngineSummary:
         """Decode until `stop` is set, on the calling thread; then nothing more is published.

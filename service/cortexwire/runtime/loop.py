@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cortexwire.pipeline.commands import Command
 from cortexwire.pipeline.counters import NAMES as PIPELINE_COUNTERS
 from cortexwire.pipeline.counters import Counters
+from cortexwire.runtime.budget_watch import BudgetWatch
 from cortexwire.runtime.control import ControlServer, PendingCommand
 from cortexwire.runtime.ingest import Ingest
 from cortexwire.runtime.notelog import NoteLog
@@ -30,7 +31,10 @@ from cortexwire.wire import Clock, Clocks, OutKind, Output, RecordKind, Times, e
 
 HEARTBEAT_NS = 100_000_000
 """Telemetry is written at least this often, data or none."""
-COUNTERS = ("frames", "ticks", "commands", "outputs", "output_bytes", "tap_refused", *PIPELINE_COUNTERS)
+COUNTERS = (
+    *("frames", "ticks", "commands", "outputs", "output_bytes", "tap_refused", "budget_breaches", "over_budget_bins"),
+    *PIPELINE_COUNTERS,
+)
 """Counters of the loop itself, then the pipeline's, in the order of the telemetry."""
 
 _LONGEST_WAIT_MS = 20
@@ -121,6 +125,7 @@ class LoopParts:
         tap: The tap, if there is one.
         same_host: Senders stamp with this host's CLOCK_MONOTONIC.
         silent_after_ns: A stream from which nothing came for so long is said to be silent.
+        watch: Looks whether latencies stay within their budgets.
     """
 
     pipeline: PipelineLike
@@ -132,6 +137,7 @@ class LoopParts:
     notes: NoteLog
     same_host: bool
     silent_after_ns: int
+    watch: BudgetWatch
 
 
 class HotLoop:
@@ -234,8 +240,10 @@ class HotLoop:
         self._binned.record(times.binned_ns - times.received_ns)
         self._decoded.record(times.decoded_ns - times.binned_ns)
         self._published.record(times.published_ns - times.decoded_ns)
-        if clocks.sent == Clock.MONOTONIC and self._parts.same_host:
+        sent = clocks.sent == Clock.MONOTONIC and self._parts.same_host
+        if sent:
             self._end_to_end.record(times.published_ns - times.sent_ns)
+        self._parts.watch.take(times, sent=sent)
 
     def _see(self, output: Output) -> None:
         status = self._status
@@ -264,7 +272,7 @@ class HotLoop:
         return self.counters()
 
     def _take_notes(self) -> None:
-        for note in self._pipeline.drain_notes():
+        for note in (*self._pipeline.drain_notes(), *self._parts.watch.drain_notes()):
             self._note(note)
 
     def _note(self, note: str) -> None:
@@ -276,6 +284,7 @@ class HotLoop:
     def _refresh(self) -> None:
         status, pipeline = self._status, self._pipeline
         status.state, status.armed = pipeline.state, pipeline.armed
+        status.over_budget = self._parts.watch.over
         silent = time.monotonic_ns() - self._heard_ns > self._parts.silent_after_ns
         if silent and status.state in _FLOWING:
             status.state = "silent"
@@ -294,7 +303,7 @@ class HotLoop:
         return dict(zip(COUNTERS, self._values(), strict=True))
 
     def _values(self) -> tuple[int, ...]:
-        tap = self._parts.tap
+        tap, watch = self._parts.tap, self._parts.watch
         return (
             self.frames,
             self.ticks,
@@ -302,6 +311,8 @@ class HotLoop:
             self._publisher.sent,
             self._publisher.sent_bytes,
             0 if tap is None else tap.refused,
+            watch.breaches,
+            watch.over_bins,
             *self._pipeline.counters.values(),
         )
 

@@ -6,6 +6,7 @@ Nothing here fails a start-up: a machine that grants less still decodes, and the
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from cortexwire.config import RealtimeSettings
 
 _MCL_CURRENT_AND_FUTURE = 3
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+"""Number of the system call by machine; `sched_getattr` is the next."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,14 @@ class SchedulingReport:
 
     Attributes:
         fifo_priority: Its SCHED_FIFO priority, or None under another policy.
+        slice_us: Its time slice under the normal scheduler where one was asked for, in microseconds, or None.
         memory_locked: Whether the process's memory was locked.
         cpus: The CPUs it may run on.
         refusals: One sentence for each wish that was not granted.
     """
 
     fifo_priority: int | None
+    slice_us: float | None
     memory_locked: bool
     cpus: tuple[int, ...]
     refusals: tuple[str, ...]
@@ -41,6 +46,33 @@ def _lock_memory() -> None:
     if libc.mlockall(_MCL_CURRENT_AND_FUTURE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+class _Attributes(ctypes.Structure):
+    """`struct sched_attr` of the kernel, first version."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32), ("policy", ctypes.c_uint32), ("flags", ctypes.c_uint64), ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32), ("runtime", ctypes.c_uint64), ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+def ask_for_slice(slice_us: int) -> float | None:
+    """Ask for a time slice of the calling thread, and of those that it will start.
+
+    Returns:
+        The slice obtained, in microseconds; None where there is no such call, or it was refused.
+    """
+    if platform.machine() not in _SCHED_SETATTR:
+        return None
+    number = _SCHED_SETATTR[platform.machine()]
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = ctypes.sizeof(_Attributes)
+    wanted, came = _Attributes(size=size, policy=os.SCHED_OTHER, runtime=1000 * slice_us), _Attributes()
+    if libc.syscall(number, 0, ctypes.byref(wanted), 0) or libc.syscall(number + 1, 0, ctypes.byref(came), size, 0):
+        return None
+    return came.runtime / 1000 or None
 
 
 def fifo_permitted(priority: int) -> bool:
@@ -71,6 +103,11 @@ def apply_scheduling(settings: RealtimeSettings) -> SchedulingReport:
             os.sched_setaffinity(0, {settings.cpu})
         except (OSError, ValueError) as error:
             refusals.append(f"realtime.cpu={settings.cpu}: {error}")
+    slice_us = None
+    if settings.slice_us is not None:
+        slice_us = ask_for_slice(settings.slice_us)
+        if slice_us is None:
+            refusals.append(f"realtime.slice_us={settings.slice_us}: expected Linux 6.12 or later")
     if settings.fifo_priority is not None:
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(settings.fifo_priority))
@@ -86,6 +123,7 @@ def apply_scheduling(settings: RealtimeSettings) -> SchedulingReport:
     fifo = os.sched_getscheduler(0) == os.SCHED_FIFO
     return SchedulingReport(
         fifo_priority=os.sched_getparam(0).sched_priority if fifo else None,
+        slice_us=slice_us,
         memory_locked=locked,
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         refusals=tuple(refusals),

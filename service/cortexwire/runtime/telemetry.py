@@ -47,10 +47,12 @@ Status, under the sequence, as are the counters and the channel arrays:
 204    4     bytes of the note u32
 208    8     notes u64: how many there have been
 216    512   the last note, UTF-8
+728    8     budget lines in breach u64: bit n for line n
 ====== ===== =====================================================================================
 
 Channel arrays, one behind the other, each at full capacity: rate_hz f32, rms_uv f32, threshold_uv f32, status
-u8 (flags of the pipeline's channel report: masked, dead, railing, disabled).
+u8 (flags of the pipeline's channel report: masked, dead, railing, disabled). Behind them lie the names of the budget
+lines that the engine watches, such as `binned_to_decoded p99 <= 600 us`; 0 of them where it watches none.
 
 Reading: take the sequence; if it is odd, wait and begin again; copy; take it again; if it differs, begin
 again. Histograms are counted in place, word by word, outside the sequence: each word is whole, their sum may
@@ -87,12 +89,13 @@ _MAGIC = b"CXWT"
 _VERSION = 1
 _NAME_BYTES = 48
 _NOTE_BYTES = 512
-_HEADER = struct.Struct("<4sHHQIIIIIIIIIIqq")
+_HEADER = struct.Struct("<4sHHQIIIIIIIIIIqqII")
 _STATUS = struct.Struct("<qQqqQQIIffIIBBBxIQ")
 _STATUS_OFFSET = 128
 _NOTE_OFFSET = _STATUS_OFFSET + _STATUS.size
 _BODY_OFFSET = 768
 _SEQUENCE_WORD = 1
+_OVER_BUDGET_WORD = 91
 _TORN_AFTER_NS = 100_000_000
 _NO_RATE = Rate(0, 1)
 
@@ -124,6 +127,7 @@ class EngineStatus:
         velocity: The newest velocity published.
         notes: How often there was something worth saying: a fault, a restart, a calibration.
         last_note: The last of it; what exceeds 512 bytes is cut.
+        over_budget: Budget lines in breach, a bit each.
         rate_hz: Crossings per second, float32 `(n_channels,)`.
         rms_uv: RMS in microvolts, float32 `(n_channels,)`.
         threshold_uv: Threshold in microvolts, float32 `(n_channels,)`.
@@ -142,6 +146,7 @@ class EngineStatus:
     velocity: tuple[float, float] = (0.0, 0.0)
     notes: int = 0
     last_note: str = ""
+    over_budget: int = 0
     rate_hz: NDArray[np.float32] = field(default_factory=_no_floats)
     rms_uv: NDArray[np.float32] = field(default_factory=_no_floats)
     threshold_uv: NDArray[np.float32] = field(default_factory=_no_floats)
@@ -163,6 +168,7 @@ class TelemetrySnapshot:
         status: What it last said.
         counters: Counters by name.
         latency: Histograms by name, copies.
+        budgets: Budget lines that the engine watches, by name: whether each is in breach.
     """
 
     pid: int
@@ -175,6 +181,7 @@ class TelemetrySnapshot:
     status: EngineStatus
     counters: dict[str, int]
     latency: dict[str, Histogram]
+    budgets: dict[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,7 @@ class _Layout:
     n_channels: int
     n_counters: int
     n_histograms: int
+    n_lines: int
 
     @property
     def counters(self) -> int:
@@ -196,8 +204,12 @@ class _Layout:
         return self.histograms + 8 * TABLE_WORDS * self.n_histograms
 
     @property
-    def total(self) -> int:
+    def lines(self) -> int:
         return -(-(self.channels + 13 * self.n_channels) // 8) * 8
+
+    @property
+    def total(self) -> int:
+        return self.lines + _NAME_BYTES * self.n_lines
 
 
 def _name(text: str) -> bytes:
@@ -226,15 +238,21 @@ class TelemetryWriter:
         n_channels: Channels that it has room for.
         counters: Names of the counters, in the order in which `publish` gets their values.
         histograms: Names of the latency histograms.
+        lines: Names of the budget lines, in the order of their bits in `EngineStatus.over_budget`.
 
     Raises:
         ConfigError: The file cannot be made.
     """
 
     def __init__(
-        self, path: Path, n_channels: int, counters: Sequence[str] = (), histograms: Sequence[str] = STAGES
+        self,
+        path: Path,
+        n_channels: int,
+        counters: Sequence[str] = (),
+        histograms: Sequence[str] = STAGES,
+        lines: Sequence[str] = (),
     ) -> None:
-        layout = _Layout(n_channels, len(counters), len(histograms))
+        layout = _Layout(n_channels, len(counters), len(histograms), len(lines))
         header = _HEADER.pack(
             _MAGIC,
             _VERSION,
@@ -252,8 +270,11 @@ class TelemetryWriter:
             layout.total,
             time.monotonic_ns(),
             time.time_ns(),
+            layout.n_lines,
+            layout.lines,
         )
         names = b"".join(_name(text) for text in (*counters, *histograms))
+        line_names = b"".join(_name(text) for text in lines)
         fresh = path.with_name(path.name + ".new")
         try:
             with fresh.open("w+b") as file:
@@ -262,6 +283,7 @@ class TelemetryWriter:
                 self._map = mmap.mmap(file.fileno(), layout.total)
                 self._map[: len(header)] = header
                 self._map[_BODY_OFFSET : _BODY_OFFSET + len(names)] = names
+                self._map[layout.lines : layout.total] = line_names
             fresh.replace(path)
         except OSError as error:
             raise ConfigError(f"telemetry: cannot make {path}: {error.strerror}") from error
@@ -318,6 +340,7 @@ class TelemetryWriter:
             self._note_bytes,
             status.notes,
         )
+        self._words[_OVER_BUDGET_WORD] = status.over_budget
         self._counters[:] = counters
         channels = self._channels
         channels.rate_hz[:n] = status.rate_hz[:n]
@@ -361,13 +384,14 @@ class TelemetryReader:
         self._words = memoryview(self._map).cast("Q")
         header = _HEADER.unpack_from(self._map)
         self._pid, channels, counters, histograms = header[4:8]
-        self._layout = _Layout(channels, counters, histograms)
-        self._started: tuple[int, int] = header[-2:]
-        names = [
-            self._map[at : at + _NAME_BYTES].rstrip(b"\0").decode()
-            for at in range(_BODY_OFFSET, self._layout.counters, _NAME_BYTES)
-        ]
+        self._started: tuple[int, int] = header[14:16]
+        self._layout = layout = _Layout(channels, counters, histograms, header[16])
+        names = self._names(_BODY_OFFSET, layout.counters)
         self._counter_names, self._histogram_names = names[:counters], names[counters:]
+        self._line_names = self._names(layout.lines, layout.total)
+
+    def _names(self, begin: int, end: int) -> list[str]:
+        return [self._map[at : at + _NAME_BYTES].rstrip(b"\0").decode() for at in range(begin, end, _NAME_BYTES)]
 
     def close(self) -> None:
         """Unmap the file."""
@@ -410,6 +434,7 @@ class TelemetryReader:
             heartbeat_ns, epoch, bin_index, sample_index, bundle_hash, overlay_hash, rate_num, rate_den, vx,
             vy, restart, n, state, armed, closed, note_bytes, notes,
         ) = _STATUS.unpack_from(content, _STATUS_OFFSET)  # fmt: skip
+        (over_budget,) = struct.unpack_from("<Q", content, 8 * _OVER_BUDGET_WORD)
         layout = self._layout
         channels = _Channels(content, layout)
         counters = np.frombuffer(content, "<u8", layout.n_counters, layout.counters)
@@ -436,6 +461,7 @@ class TelemetryReader:
                 velocity=(vx, vy),
                 notes=notes,
                 last_note=content[_NOTE_OFFSET : _NOTE_OFFSET + note_bytes].decode("utf-8", "replace"),
+                over_budget=over_budget,
                 rate_hz=channels.rate_hz[:n],
                 rms_uv=channels.rms_uv[:n],
                 threshold_uv=channels.threshold_uv[:n],
@@ -448,6 +474,7 @@ class TelemetryReader:
                     self._histogram_names, tables.reshape(layout.n_histograms, TABLE_WORDS), strict=True
                 )
             },
+            budgets={name: bool(over_budget >> bit & 1) for bit, name in enumerate(self._line_names)},
         )
 
 

@@ -33,6 +33,7 @@ RUNS: Final[dict[int, dict[str, str]]] = {
     4: {
         "kernels": "cortexwire.bench.evidence.front_end:front_end_run",
         "hop": "cortexwire.bench.evidence.hop:hop_run",
+        "budget": "cortexwire.bench.evidence.budget:budget_run",
     },
 }
 """Runs by number of the issue and name: `module:function`."""

@@ -14,6 +14,7 @@ import numpy as np
 from cortexwire.bench.latency import Load, Measured, describe, measure
 from cortexwire.bench.live import short_folder
 from cortexwire.bench.measured import BULK
+from cortexwire.bench.soak import WARM_S, growth_mib
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.wire import RecordKind
 
@@ -22,8 +23,6 @@ SECONDS: Final = 60.0
 MOST_CORE_SHARE: Final = 0.15
 MOST_TAP_SHARE: Final = 0.01
 MOST_GROWTH_MIB: Final = 2.0
-WARM_S: Final = 10
-"""Second from which memory may not grow."""
 PACKETS_PER_S: Final = 1000
 _TAP_MEGABYTES: Final = 64
 _BUFFERS: Final = 128
@@ -75,8 +74,7 @@ def load_run(*, channels: int = CHANNELS, seconds: float = SECONDS) -> dict[str,
 
 def memory_growth_mib(run: Measured) -> float:
     """By how much the engine's resident memory is larger at the end than when it was warm."""
-    resident = run.resident_mib
-    return resident[-1] - resident[min(WARM_S, len(resident) - 1)]
+    return growth_mib(run.resident_mib)
 
 
 def tap_share(channels: int = CHANNELS, packets: int = 20_000) -> float:

@@ -34,6 +34,8 @@ def report_html(found: Result) -> str:
         if part.get("results")
         for section in _SECTIONS.get(part.get("benchmark", name), _other)(name, part)
     ]
+    if "budget" in found:
+        sections.append(("budgets", "Budgets", tables.budget_table(found["budget"])))
     sections.append(("environment", "What it was measured on", tables.environment_table(found.get("environment", {}))))
     links = "".join(f'<a href="#{key}">{escape(heading)}</a>' for key, heading, _ in sections)
     shared = files("cortexwire.training.report").joinpath("page.css").read_text(encoding="utf-8")

@@ -64,6 +64,19 @@ def process_table(rows: Sequence[Row]) -> str:
     return table(["run", "process", "of a core", "resident<small>MiB</small>"], cells, "numbers narrow")
 
 
+def budget_table(verdict: Row) -> str:
+    """Every line of a file of budgets, with what was measured and what it may be."""
+    cells = [
+        [
+            escape(line["line"]), escape(line["load"]), escape(line["outcome"]),
+            *("-" if line[name] is None else f"{line[name]:.4g} {line['unit']}" for name in ("value", "limit")),
+            escape(line["why"]),
+        ]
+        for line in verdict["lines"]
+    ]  # fmt: skip
+    return table(["line", "run", "", "measured", "limit", ""], cells)
+
+
 def any_table(rows: Sequence[Row]) -> str:
     """Whatever numbers rows hold, one line each."""
     flat = [dict(_flat(row)) for row in rows]
