@@ -46,6 +46,7 @@ _WHOLE_STREAM_MS: Final = 1e7
 from being read, so a sender that is done before the engine would lose its last packets otherwise."""
 _PROBE_WAIT_MS: Final = 20
 _LOOK_MS: Final = 500
+_IN_MEMORY: Final = Path("/dev/shm")
 _SAID: Final = 2000
 
 
@@ -225,8 +226,12 @@ class LiveRun:
 
 @contextmanager
 def short_folder() -> Iterator[Path]:
-    """A temporary folder whose path is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="cxw-") as folder:
+    """A temporary folder whose path is short enough for sockets, in memory where there is such a place.
+
+    A run directory belongs there, as `$XDG_RUNTIME_DIR` does: on a disk the kernel keeps writing the tap's ring back.
+    """
+    place = str(_IN_MEMORY) if os.access(_IN_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="cxw-", dir=place) as folder:
         yield Path(folder)
 
 
