@@ -56,6 +56,7 @@ def run_latency(
     deadline_ms: float | None = None,
     lock_memory: bool = False,
     cpu: int | None = None,
+    rehearse: bool = True,
     repeats: int = 1,
     told: Told = lambda _share, _what: None,
 ) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def run_latency(
         deadline_ms: When an output is due after its bin's end; the pipeline's own if None.
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU of the engine's hot thread.
+        rehearse: Whether the engine rehearses the end of a bin.
         repeats: How often each is measured, all of them in turn: A B A B.
         told: Told how far it is.
 
@@ -88,6 +90,7 @@ def run_latency(
     base = Load(
         seconds=seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo_priority,
         decoder=decoder, units=units, deadline_ms=deadline_ms, lock_memory=lock_memory, cpu=cpu,
+        rehearse=rehearse,
     )  # fmt: skip
     loads = [replace(base, channels=n, executor=executor) for n in channels for executor in executors]
     return {

@@ -52,6 +52,7 @@ class Load:
         deadline_ms: After the end of a bin, when its output is due; the pipeline's own if None.
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU that the engine's hot thread may run on.
+        rehearse: Whether the engine rehearses the end of a bin.
     """
 
     channels: int = 96
@@ -67,6 +68,7 @@ class Load:
     deadline_ms: float | None = None
     lock_memory: bool = False
     cpu: int | None = None
+    rehearse: bool = True
 
     @property
     def hidden(self) -> int | None:
@@ -100,6 +102,7 @@ class Load:
             "tap": self.tap,
             "fifo_priority": self.fifo_priority,
             "deadline_ms": self.due_ms,
+            "rehearse": self.rehearse,
         }
 
     def bundle(self, folder: Path, calibration_s: float) -> Bundle:
@@ -144,7 +147,12 @@ class Load:
                 run_dir=folder / "run",
                 tap=TapSettings(enabled=self.tap),
                 pipeline=PipelineSettings(deadline=DeadlineSettings(deadline_ms=self.due_ms)),
-                realtime=RealtimeSettings(fifo_priority=self.fifo_priority, lock_memory=self.lock_memory, cpu=self.cpu),
+                realtime=RealtimeSettings(
+                    fifo_priority=self.fifo_priority,
+                    lock_memory=self.lock_memory,
+                    cpu=self.cpu,
+                    rehearse=self.rehearse,
+                ),
                 **more,
             )
         except ValidationError as error:
