@@ -67,6 +67,7 @@ class Fed:
             bins._regular.learn = lambda *_: None  # type: ignore[method-assign]
 
     def take(self, frame: bytes | bytearray | memoryview, received_ns: int | None = None) -> None:
+        """Feed a frame."""
         self.outputs += map(encode_output, self.pipeline.packet(frame, received_ns))  # type: ignore[arg-type]
 
     def all_of_it(self) -> dict[str, Any]:
@@ -146,7 +147,8 @@ def test_packets_of_any_size_and_across_bin_edges(bundle: Bundle, size: int) -> 
     whole = [end - start == size for start, end in zip(starts, ends, strict=True)]
     within = [start // BIN == (end - 1) // BIN for start, end in zip(starts, ends, strict=True)]
     wanted = [
-        start >= max(settled, 1) and fits for start, fits in zip(starts, map(all, zip(whole, within)), strict=True)
+        start >= max(settled, 1) and fits
+        for start, fits in zip(starts, map(all, zip(whole, within, strict=True)), strict=True)
     ]
     assert fed.taken == sum(wanted)
 
