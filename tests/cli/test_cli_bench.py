@@ -62,7 +62,9 @@ def test_several_loads_are_asked_for_as_they_are_named(command: Command, monkeyp
         return {"results": []}
 
     monkeypatch.setattr(latency, "run_latency", run)
-    arguments = "--executor onnx,incremental --units 64 --deadline-ms 15 --repeats 3 --lock-memory --fifo 9 --no-rehearse"
+    arguments = (
+        "--executor onnx,incremental --units 64 --deadline-ms 15 --repeats 3 --lock-memory --fifo 9 --no-rehearse"
+    )
     assert command("bench", "latency", *arguments.split()).code == 0
     assert asked.pop("told") is not None
     assert asked == {

@@ -12,6 +12,7 @@ from cortexwire.decoders import Bundle, ExecutorName, make_decoder, make_overlay
 from cortexwire.decoders.manifest import FeatureKind, StreamKind, StreamSpec
 from cortexwire.pipeline.commands import (
     ApplyOverlay,
+    Command,
     Disarm,
     Mask,
     Recalibrate,
@@ -214,14 +215,14 @@ def test_rehearsing_between_any_packets_changes_no_bit(
 def test_nor_does_it_with_commands_and_overlays_in_between(
     bundles: Callable[[str], Bundle], name: str, executor: ExecutorName
 ) -> None:
-    commands = {
+    commands: dict[int, Command] = {
         95: Mask((1, 2), True),
-        105: ApplyOverlay("today", 1),
+        105: ApplyOverlay("today", "0" * 16),
         111: SetGain(1.5),
         125: SetThresholds((-40.0,) * N),
         131: RollbackOverlay(),
         133: Mask((2,), False),
-        150: ApplyOverlay("again", 1),
+        150: ApplyOverlay("again", "0" * 16),
         171: Recalibrate(0.03),
         205: Disarm(),
     }
