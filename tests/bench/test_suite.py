@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cortexwire.bench import everything, latency
+from cortexwire.bench import everything, latency, turns
 from cortexwire.bench.batched_step import BatchedStep
 from cortexwire.bench.decoders import EXECUTORS, run_decoders
 from cortexwire.bench.drawn_decoders import Drawn, drawn_bundle, drawn_fitted
 from cortexwire.bench.everything import Part, estimate_s, run_all
+from cortexwire.bench.followed_step import FollowedStep
 from cortexwire.bench.latency import run_latency
 from cortexwire.bench.live import RunError
 from cortexwire.bench.loads import Load, units_for
@@ -20,8 +21,9 @@ from cortexwire.bench.report import report_html, write_page
 from cortexwire.bench.scale import run_scale
 from cortexwire.bench.soak import flatness, run_soak
 from cortexwire.bench.stages import SPANS, STAGES
-from cortexwire.bench.turns import hot, paced
-from cortexwire.decoders import OnnxDecoder
+from cortexwire.bench.turns import InParts, hot, paced
+from cortexwire.decoders import OnnxDecoder, make_decoder
+from cortexwire.decoders.contract import CountingDecoder
 from cortexwire.errors import ConfigError
 from cortexwire.training.network import FittedNetwork
 from cortexwire.training.seeded_gru import drawn_counts
@@ -121,8 +123,11 @@ def test_scale_tells_each_point_of_each_axis() -> None:
 def test_decoders_take_turns_and_agree() -> None:
     found = json.loads(json.dumps(run_decoders([SMALL, Drawn("esn", 8, 20), Drawn("wiener", 8, 5)], 0.2, batch=3)))
     gru, esn, wiener = found["results"]
-    assert gru["hot_us"].keys() == gru["paced_us"].keys() >= {"onnx", "onnx int8", "onnx int8 dynamic", "onnx batch 3"}
-    assert esn["hot_us"].keys() == wiener["hot_us"].keys() == {"onnx", "onnx batch 3"}
+    float32 = {"onnx", "incremental", "onnx batch 3"}
+    assert gru["hot_us"].keys() == gru["paced_us"].keys() >= float32 | {"onnx int8", "onnx int8 dynamic"}
+    assert esn["hot_us"].keys() == wiener["hot_us"].keys() == float32
+    assert all(row["differs_by"]["incremental"] < 1e-5 for row in (gru, esn, wiener))
+    assert all(row["ahead_us"]["paced"]["incremental"]["p50"] > 0 for row in (gru, esn, wiener))
     assert 0 < gru["differs_by"]["onnx int8"] < 0.05
     assert 0 < gru["differs_by"]["onnx int8 dynamic"] < 0.05
     assert "torch eager" in gru["hot_us"] or "torch is not installed" in gru["absent"]["torch eager"]
@@ -134,8 +139,64 @@ def test_executors_come_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = run_decoders([SMALL], 0.2, executors=("onnx", "again"), batch=2)["results"]
     assert row["differs_by"]["again"] == 0
     assert row["paced_ratio"]["again"] > 0
-    with pytest.raises(ConfigError, match="expected some of onnx, again, got nonsense"):
+    with pytest.raises(ConfigError, match="expected some of onnx, incremental, again, got nonsense"):
         run_decoders([SMALL], executors=("nonsense",))
+
+
+def test_a_step_in_parts_is_told_of_each_crossing_once(tmp_path: Path) -> None:
+    bundle, features = drawn_bundle(SMALL, tmp_path / "b"), drawn_counts(8, 2)[:30]
+    decoder, whole = make_decoder(bundle, "incremental"), OnnxDecoder(bundle, "cpu")
+    assert isinstance(decoder, CountingDecoder)
+    summed: list[int] = []
+    decoder._sum_and_close = lambda: summed.append(1)  # type: ignore[attr-defined]
+    step = FollowedStep(decoder, features)
+    for row in [*features, *features]:
+        np.testing.assert_allclose(step.bin_of(row)["velocity"], whole.step(row)["velocity"], rtol=0, atol=1e-3)
+    assert not summed
+    assert len(step.ahead_us) == 60
+    with pytest.raises(ValueError, match="expected its own counts"):
+        step.bin_of(features[0] + 1)
+
+
+class Clock:
+    """Stands in for the module `time`; it moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def perf_counter_ns(self) -> int:
+        """Nanoseconds."""
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now_ns / 1e9
+
+    def sleep(self, seconds: float) -> None:
+        """Move on."""
+        self.now_ns += round(seconds * 1e9)
+
+
+def test_only_the_end_of_a_step_in_parts_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = Clock(), list[int]()
+    monkeypatch.setattr(turns, "time", clock)
+
+    class Slow(InParts):
+        parts = 4
+
+        def ahead(self, part: int) -> None:
+            told.append(part)
+            clock.now_ns += 1_000_000
+
+        def __call__(self) -> None:
+            assert told == [0, 1, 2, 3]
+            told.clear()
+            clock.now_ns += 10_000
+
+    for times in (hot({"slow": Slow()}, 0.2), paced({"slow": Slow()}, 0.2, 30.0, parts=2)):
+        flat = [value for turn in times["slow"] for value in turn]
+        assert len(flat) > 3
+        assert set(flat) == {10.0}
 
 
 @pytest.mark.parametrize("family", ["gru", "lstm"])

@@ -62,13 +62,15 @@ def test_several_loads_are_asked_for_as_they_are_named(command: Command, monkeyp
         return {"results": []}
 
     monkeypatch.setattr(latency, "run_latency", run)
-    arguments = "--executor onnx,incremental --units 64 --deadline-ms 15 --repeats 3 --lock-memory --fifo 9"
+    arguments = (
+        "--executor onnx,incremental --units 64 --deadline-ms 15 --repeats 3 --lock-memory --fifo 9 --no-rehearse"
+    )
     assert command("bench", "latency", *arguments.split()).code == 0
     assert asked.pop("told") is not None
     assert asked == {
         "packet_ms": 1.0, "transport": "tcp", "tap": True, "fifo_priority": 9, "decoder": "gru", "units": 64,
-        "executors": ["onnx", "incremental"], "deadline_ms": 15.0, "lock_memory": True, "cpu": None, "repeats": 3,
-        "slow": None,
+        "executors": ["onnx", "incremental"], "deadline_ms": 15.0, "lock_memory": True, "cpu": None,
+        "rehearse": False, "repeats": 3, "slow": None,
     }  # fmt: skip
 
 

@@ -2,10 +2,15 @@
 
 Whatever decodes the same network takes turns with the others, in a hot loop and paced at one step every bin. What is
 fed is drawn counts; each contender is first compared with the first of them over the same bins.
+
+A decoder that adds up crossings as they come is timed at the end of its bins only, since that is all that an output
+waits for: what it does before is reported as `ahead_us`. So that all are waited for alike, the thread is woken at every
+packet of a paced bin, whoever's turn it is.
 """
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import cycle
 from pathlib import Path
@@ -18,15 +23,19 @@ from cortexwire.bench.distribution import encoded_all, percentiles
 from cortexwire.bench.drawn_decoders import DECODERS, SEED, Drawn, drawn_bundle, drawn_fitted, int8_bundle
 from cortexwire.bench.dynamic_int8 import dynamic_int8_step
 from cortexwire.bench.environment import environment_record
+from cortexwire.bench.followed_step import PARTS, FollowedStep
 from cortexwire.bench.turns import Step, Times, hot, paced
-from cortexwire.decoders import Bundle, OnnxDecoder
-from cortexwire.decoders.contract import Decoder
-from cortexwire.errors import ConfigError
+from cortexwire.decoders import Bundle, OnnxDecoder, make_decoder
+from cortexwire.decoders.contract import CountingDecoder, Decoder
+from cortexwire.errors import BundleError, ConfigError
 from cortexwire.training.network import FittedNetwork
 from cortexwire.training.seeded_gru import drawn_counts
 from cortexwire.types import Features
 
-EXECUTORS: Final[dict[str, Callable[[Bundle], Decoder]]] = {"onnx": lambda bundle: OnnxDecoder(bundle, "cpu")}
+EXECUTORS: Final[dict[str, Callable[[Bundle], Decoder]]] = {
+    "onnx": lambda bundle: OnnxDecoder(bundle, "cpu"),
+    "incremental": lambda bundle: make_decoder(bundle, "incremental"),
+}
 """Executors by name, each made from a bundle."""
 SECONDS: Final = 4.0
 PERIOD_MS: Final = 20.0
@@ -74,7 +83,8 @@ def run_decoders(
     return {
         "benchmark": "decoders",
         "environment": environment_record(),
-        "what": f"one decoder step, microseconds of wall time, one thread, hot and one every {PERIOD_MS:g} ms",
+        "what": f"one decoder step, microseconds of wall time, one thread, hot and one every {PERIOD_MS:g} ms; "
+        "incremental: the end of the bin, and ahead_us all that it does before that, a bin",
         "seconds": seconds,
         "results": results,
     }
@@ -85,12 +95,19 @@ def _measure(decoder: Drawn, folder: Path, seconds: float, executors: Sequence[s
     features = drawn_counts(decoder.inputs, SEED)
     bundle = drawn_bundle(decoder, folder / "float32")
     made: dict[str, Callable[[Features], Any]] = {}
+    followed: dict[str, FollowedStep] = {}
     absent: dict[str, str] = {}
     for name in executors:
         try:
-            made[name] = EXECUTORS[name](bundle).step
-        except ConfigError as error:
+            executor = EXECUTORS[name](bundle)
+        except (ConfigError, BundleError) as error:
             absent[name] = str(error)
+            continue
+        if isinstance(executor, CountingDecoder):
+            followed[name] = FollowedStep(executor, features)
+            made[name] = followed[name].bin_of
+        else:
+            made[name] = executor.step
     if (small := int8_bundle(decoder, folder / "int8")) is not None:
         made["onnx int8"] = OnnxDecoder(small, "cpu").step
         made["onnx int8 dynamic"] = dynamic_int8_step(bundle)
@@ -100,11 +117,16 @@ def _measure(decoder: Drawn, folder: Path, seconds: float, executors: Sequence[s
     elif eager is not None:
         made["torch eager"] = eager
     apart = _apart(made, features)
-    steps: dict[str, Step] = {name: _fed(step, features) for name, step in made.items()}
+    steps: dict[str, Step] = {name: followed.get(name) or _fed(step, features) for name, step in made.items()}
     wide = BatchedStep(bundle, batch)
     wide.features[:] = features[:batch] if len(features) >= batch else features[0]
     steps[f"onnx batch {batch}"] = wide.step
-    times = {"hot": hot(steps, seconds), "paced": paced(steps, seconds, PERIOD_MS)}
+    times, ahead = {}, {}
+    for kind, timed in (("hot", hot), ("paced", partial(paced, period_ms=PERIOD_MS, parts=PARTS))):
+        for step in followed.values():
+            step.ahead_us.clear()
+        times[kind] = timed(steps, seconds)
+        ahead[kind] = {name: percentiles(step.ahead_us) for name, step in followed.items()}
     return {
         "decoder": decoder.name,
         "family": decoder.family,
@@ -112,6 +134,7 @@ def _measure(decoder: Drawn, folder: Path, seconds: float, executors: Sequence[s
         "units": decoder.units,
         **{f"{kind}_us": {name: percentiles(_flat(found[name])) for name in steps} for kind, found in times.items()},
         **{f"{kind}_ratio": _ratios(found) for kind, found in times.items()},
+        "ahead_us": ahead,
         "batch": batch,
         "batch_us_per_session": {
             kind: round(_median(found[f"onnx batch {batch}"]) / batch, 2) for kind, found in times.items()

@@ -57,6 +57,7 @@ def run_latency(
     deadline_ms: float | None = None,
     lock_memory: bool = False,
     cpu: int | None = None,
+    rehearse: bool = True,
     repeats: int = 1,
     slow: Slowing | None = None,
     told: Told = lambda _share, _what: None,
@@ -76,6 +77,7 @@ def run_latency(
         deadline_ms: When an output is due after its bin's end; the pipeline's own if None.
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU of the engine's hot thread.
+        rehearse: Whether the engine rehearses the end of a bin.
         repeats: How often each is measured, all of them in turn: A B A B.
         slow: A stage of the engine to slow on purpose, to see what that does.
         told: Told how far it is.
@@ -92,6 +94,7 @@ def run_latency(
         seconds=seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo_priority,
         decoder=decoder, units=units, deadline_ms=deadline_ms, lock_memory=lock_memory, cpu=cpu,
         slow=slow,
+        rehearse=rehearse,
     )  # fmt: skip
     loads = [replace(base, channels=n, executor=executor) for n in channels for executor in executors]
     return {

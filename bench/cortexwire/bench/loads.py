@@ -54,6 +54,7 @@ class Load:
         lock_memory: Whether the engine locks its memory.
         cpu: The one CPU that the engine's hot thread may run on.
         slow: A stage of the engine to slow on purpose.
+        rehearse: Whether the engine rehearses the end of a bin.
     """
 
     channels: int = 96
@@ -70,6 +71,7 @@ class Load:
     lock_memory: bool = False
     cpu: int | None = None
     slow: Slowing | None = None
+    rehearse: bool = True
 
     @property
     def hidden(self) -> int | None:
@@ -104,6 +106,7 @@ class Load:
             "fifo_priority": self.fifo_priority,
             "deadline_ms": self.due_ms,
             **({} if self.slow is None else {"slowed": str(self.slow)}),
+            "rehearse": self.rehearse,
         }
 
     def bundle(self, folder: Path, calibration_s: float) -> Bundle:
@@ -148,7 +151,12 @@ class Load:
                 run_dir=folder / "run",
                 tap=TapSettings(enabled=self.tap),
                 pipeline=PipelineSettings(deadline=DeadlineSettings(deadline_ms=self.due_ms)),
-                realtime=RealtimeSettings(fifo_priority=self.fifo_priority, lock_memory=self.lock_memory, cpu=self.cpu),
+                realtime=RealtimeSettings(
+                    fifo_priority=self.fifo_priority,
+                    lock_memory=self.lock_memory,
+                    cpu=self.cpu,
+                    rehearse=self.rehearse,
+                ),
                 **more,
             )
         except ValidationError as error:

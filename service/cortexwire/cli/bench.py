@@ -74,6 +74,9 @@ def latency(
     ] = None,
     lock_memory: Annotated[bool, typer.Option("--lock-memory", help="Lock the engine's memory.")] = False,
     cpu: Annotated[int | None, typer.Option(min=0, help="The one CPU of the hot thread.", show_default="any")] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse/--no-rehearse", help="Whether the engine rehearses the end of a bin.")
+    ] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each, all of them in turn.")] = 1,
     slow: Annotated[
         str | None,
@@ -103,7 +106,8 @@ def latency(
             found = run_latency(
                 wanted, seconds, packet_ms=packet_ms, transport=transport, tap=tap, fifo_priority=fifo,
                 decoder=decoder, units=units, executors=executor.split(","), deadline_ms=deadline_ms,
-                lock_memory=lock_memory, cpu=cpu, repeats=repeats, slow=slowing, told=told,
+                lock_memory=lock_memory, cpu=cpu, rehearse=rehearse, repeats=repeats, slow=slowing,
+                told=told,
             )  # fmt: skip
     except RunError as error:
         bench_suite.fail(error)

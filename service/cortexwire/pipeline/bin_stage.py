@@ -113,12 +113,12 @@ class BinStage:
         self.noise: Noise | None = None
         self.last_packet: Packet | Stamp | None = None
         self.spans = 0
-        self._regular = RegularPath()
         kind = KINDS[stream.kind]
         uv_per_bit = stream.uv_per_bit if kind is Kind.WIDEBAND else None
         block = BinClock(self.rate, 1.0)
         # The kernel multiplies sample indices by the denominator of its blocks, in 64 bits.
         furthest = (2**63 - 1) // block.den - 2 * block.longest if kind is Kind.WIDEBAND else FURTHEST_SAMPLE
+        self._regular = RegularPath(furthest)
         within = self._across if kind is Kind.COUNTS else None
         self.intake.expect(kind, stream.n_channels, self.rate, uv_per_bit, furthest, within)
         self._blanking = Blanking(self._over_blocks(block) if kind is Kind.WIDEBAND else int)

@@ -227,8 +227,8 @@ class Pipeline:
         if self._rehearses:
             self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
 
-    def _twin(self, settings: PipelineSettings, decoder: Decoder, front_end: dict[str, Any]) -> "Pipeline":
-        return Pipeline(settings, decoder, front_end=front_end, now_ns=self._now)
+    def _twin(self, settings: PipelineSettings, decoder: Decoder) -> "Pipeline":
+        return Pipeline(settings, decoder, now_ns=self._now)
 
     def rehearse(self) -> None:
         """Run the end of a bin on throw-away data if the next packet will end one; for when nothing else is to do."""

@@ -47,7 +47,7 @@ class Rehearsal:
     """Ends a bin on throw-away data each time that it is called.
 
     Args:
-        make: Makes a pipeline of settings, a decoder and changes of the front end.
+        make: Makes a pipeline of settings and a decoder.
         settings: The engine's settings.
         decoder: The engine's decoder, of which only `warm_up` is called.
         chain: The engine's signal chain.
@@ -58,13 +58,14 @@ class Rehearsal:
 
     def __init__(
         self,
-        make: "Callable[[PipelineSettings, Decoder, dict[str, Any]], Pipeline]",
+        make: "Callable[[PipelineSettings, Decoder], Pipeline]",
         settings: PipelineSettings,
         decoder: Decoder,
         chain: FrontEndSettings,
     ) -> None:
-        stand_in = _CountingStandIn(decoder) if isinstance(decoder, CountingDecoder) else _StandIn(decoder)
-        self._pipeline = make(settings, stand_in, _front_end(chain))
+        kind = _CountingStandIn if isinstance(decoder, CountingDecoder) else _StandIn
+        stand_in = kind(decoder, chain)
+        self._pipeline = make(settings, stand_in)
         self._pipeline.warm_up()
         self._frame = bytearray(_frame(stand_in.bundle.manifest))
         self._number = 0
@@ -91,10 +92,10 @@ class _StandIn:
 
     overlay: Overlay | None = None
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, chain: FrontEndSettings) -> None:
         self._decoder = decoder
         manifest = decoder.bundle.manifest
-        twin = _manifest(manifest)
+        twin = _manifest(manifest, chain)
         self.bundle = replace(decoder.bundle, manifest=twin)
         self.executor, self.provider, self.fingerprint = decoder.executor, decoder.provider, decoder.fingerprint
         self.n_features = twin.n_features
@@ -149,8 +150,8 @@ class _CountingStandIn(_StandIn):
         return {name: zeros.copy() for name, zeros in self._outputs.items()}
 
 
-def _manifest(manifest: Manifest) -> Manifest:
-    """That of a stream of a few channels in bins of one packet."""
+def _manifest(manifest: Manifest, chain: FrontEndSettings) -> Manifest:
+    """That of a stream of a few channels in bins of one packet, which goes through this chain."""
     bin_ms = 1000 * PACKET / RATE.hz
     stream = msgspec.structs.replace(
         manifest.stream, rate_num=RATE.num, rate_den=RATE.den, n_channels=CHANNELS, electrodes=(), bin_ms=bin_ms
@@ -160,22 +161,27 @@ def _manifest(manifest: Manifest) -> Manifest:
     wide = msgspec.structs.replace(manifest.features, shape=shape, timing=None)
     inputs = tuple(wide if spec.role == "features" else spec for spec in manifest.inputs)
     training = msgspec.structs.replace(manifest.training, channel_rates_hz=(), thresholds_uv=())
-    return msgspec.structs.replace(manifest, stream=stream, inputs=inputs, training=training)
+    return msgspec.structs.replace(
+        manifest, stream=stream, inputs=inputs, training=training, front_end=_front_end(chain)
+    )
 
 
 def _front_end(chain: FrontEndSettings) -> dict[str, Any]:
-    """Changes of the signal chain that suit the twin and keep its kernels those of the engine."""
-    reference = chain.reference
+    """The signal chain as suits the twin, its kernels those of the engine; as plain JSON."""
+    reference, design = chain.reference, chain.filter.design
     apart = reference.mode != "none" and reference.groups != "all"
-    changes: dict[str, Any] = {
+    groups = {"all": tuple(range(CHANNELS))} if apart else "all"
+    threshold = {"mode": "absolute", "absolute_uv": -1e9, "values_uv": None, "adapt_every_s": None}
+    if design is not None:
+        design = design.model_copy(update={"rate_hz": RATE.hz, "settling_samples": 0})
+    parts = {
         "bin_ms": 1000 * PACKET / RATE.hz,
         "masked": (),
-        "reference": {"groups": {"all": tuple(range(CHANNELS))} if apart else "all"},
-        "threshold": {"mode": "absolute", "absolute_uv": -1e9, "values_uv": None, "adapt_every_s": None},
+        "reference": reference.model_copy(update={"groups": groups}),
+        "threshold": chain.threshold.model_copy(update=threshold),
+        "filter": chain.filter.model_copy(update={"design": design}),
     }
-    if chain.filter.design is not None:
-        changes["filter"] = {"design": {"rate_hz": RATE.hz, "settling_samples": 0}}
-    return changes
+    return chain.model_copy(update=parts).model_dump(mode="json")
 
 
 def _frame(manifest: Manifest) -> bytes:

@@ -31,9 +31,15 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "compare": "cortexwire.bench.evidence.compared:quick",
     },
     4: {
+        "peers": "cortexwire.bench.evidence.against_peers:peer_runs",
+        "steps": "cortexwire.bench.evidence.steps:decoder_steps",
+        "executors": "cortexwire.bench.evidence.executors:executors",
         "kernels": "cortexwire.bench.evidence.front_end:front_end_run",
         "hop": "cortexwire.bench.evidence.hop:hop_run",
         "budget": "cortexwire.bench.evidence.budget:budget_run",
+        "cpu": "cortexwire.bench.evidence.engine_load:engine_cpu",
+        "scale": "cortexwire.bench.evidence.most_channels:most_channels",
+        "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
 }
 """Runs by number of the issue and name: `module:function`."""

@@ -22,8 +22,10 @@ HEADER_WORDS: Final = HEADER_BYTES // 8
 SEQUENCE, SAMPLE, ACQUIRED, SENT, CLOCKS, LAST = 2, 3, 4, 5, 6, HEADER_WORDS - 1
 """Words of the header: what a packet counts, its times, what tells their clocks (its lowest two bytes), and the one
 whose upper half is the checksum."""
-N_SAMPLES: Final = HEADER_WORDS
-"""The word behind the header's: samples in a packet."""
+N_SAMPLES, FURTHEST, N_WORDS = HEADER_WORDS, HEADER_WORDS + 1, HEADER_WORDS + 2
+"""Words behind the header's: samples in a packet, and where streams end; how many words that makes."""
+NO_SEQUENCE: Final = 2**63
+"""Numbers from here on take the long way, since they could come to their end."""
 HEADER_VALUES: Final = HEADER_BYTES // 2
 """Values of int16 that the header takes the room of."""
 _TIMES: Final = Struct("<qq")
@@ -46,8 +48,8 @@ def goes_on(expected: Any, frame: Any) -> bool:
     """Say whether a frame is the one that was expected, and if so expect the next.
 
     Args:
-        expected: int64 `(HEADER_WORDS + 1,)`: the header that it must have, with the next number and sample, and
-            samples in a packet.
+        expected: int64 `(N_WORDS,)`: the header that it must have, with the next number and sample, samples in a
+            packet, and the sample that no packet may reach beyond.
         frame: The frame as int16, as long as the last one.
     """
     header = array_at(frame.ctypes.data, HEADER_WORDS, np.int64(0))
@@ -58,6 +60,8 @@ def goes_on(expected: Any, frame: Any) -> bool:
     differing |= (header[LAST] ^ expected[LAST]) & 0xFFFFFFFF
     clocks = header[CLOCKS]
     if differing or (header[ACQUIRED] != 0 and clocks & 0xFF == 0) or (header[SENT] != 0 and clocks >> 8 & 0xFF == 0):
+        return False
+    if expected[SAMPLE] + expected[N_SAMPLES] > expected[FURTHEST]:
         return False
     octets = array_at(frame.ctypes.data, HEADER_BYTES - 4, np.uint8(0))
     crc = uint32(0xFFFFFFFF)
@@ -86,15 +90,19 @@ class Stamp:
 class RegularPath:
     """Knows the packet that would go on as the last one did.
 
+    Args:
+        furthest: Sample index that no packet may reach beyond.
+
     Attributes:
         open: Whether any packet may take the short way now.
         n_samples: Samples in such a packet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, furthest: int = FURTHEST_SAMPLE) -> None:
         self.open = False
         self.n_samples = 0
-        self._expected: NDArray[np.int64] = np.zeros(HEADER_WORDS + 1, np.int64)
+        self._expected: NDArray[np.int64] = np.zeros(N_WORDS, np.int64)
+        self._expected[FURTHEST] = min(furthest, FURTHEST_SAMPLE)
         self._bytes = 0
         self._like: Packet | None = None
         frame = np.zeros(0, _INT16)
@@ -110,12 +118,12 @@ class RegularPath:
             sequence: Number of the next.
         """
         wideband = packet.kind is Kind.WIDEBAND and packet.data.dtype == _INT16 and packet.data.flags.c_contiguous
-        self.open = wideband and packet.flags == 0 and packet.sample_index < FURTHEST_SAMPLE // 2
+        self.open = wideband and packet.flags == 0 and sequence < NO_SEQUENCE
         if self.open:
             expected = self._expected
             self._like, self._bytes, self.n_samples = packet, len(frame), packet.n_samples
             expected[:HEADER_WORDS] = np.frombuffer(frame, "<i8", HEADER_WORDS)
-            expected[SEQUENCE] = np.uint64(sequence).view(np.int64)
+            expected[SEQUENCE] = sequence
             expected[SAMPLE] += packet.n_samples
             expected[N_SAMPLES] = packet.n_samples
 
