@@ -9,15 +9,17 @@ So each state of the sources that hold kernels has a folder of its own.
 """
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from numba.core.caching import IndexDataCacheFile
 from numba.core.config import reload_config
 
 import cortexwire
@@ -37,6 +39,7 @@ def use_cache() -> Path:
     """
     if not _chosen:
         _chosen.append(find_cache(os.environ) / f"kernels-{sources_token()}")
+        _save_one_at_a_time(_chosen[0])
     folder = _chosen[0]
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     reload_config()
@@ -69,6 +72,23 @@ def sources_token() -> str:
             for module in sorted(Path(root, folder).glob("*.py")):
                 token = zlib.crc32(module.name.encode() + module.read_bytes(), token)
     return f"{token:08x}"
+
+
+def _save_one_at_a_time(folder: Path) -> None:
+    """Let one process at a time add a kernel to the cache.
+
+    numba reads the index of a function's kernels, chooses the next free number and writes the index and that file:
+    two processes that do so at once may leave an index that leads to the other one's machine code.
+    """
+    save: Callable[[Any, Any, Any], None] = IndexDataCacheFile.save
+
+    def save_alone(cache: Any, key: Any, data: Any) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(cache, key, data)
+
+    setattr(IndexDataCacheFile, "save", save_alone)  # noqa: B010  # it is a method to the type checker
 
 
 def _wanted(env: Mapping[str, str]) -> Path | None:

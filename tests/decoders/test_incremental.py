@@ -1,5 +1,6 @@
 """Laws of the incremental executor: it computes what the graph says, however the crossings come."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from cortexwire.decoders import Bundle, OnnxDecoder, make_overlay
 from cortexwire.decoders.incremental import IncrementalDecoder
 from cortexwire.decoders.incremental.executor import N_LEVELS
+from cortexwire.decoders.incremental.machine import Op, _pair
 from cortexwire.errors import BundleError
 from cortexwire.training import seeded_bundle
 from tests.decoders.battery import check_decoder, run, same_bits
@@ -183,3 +185,28 @@ def test_a_graph_beyond_it_is_refused_with_the_reason(tmp_path: Path) -> None:
     damaged = replace(bundle, model=bundle.model.replace(b"Sub", b"Pow"))
     with pytest.raises(BundleError, match=r"incremental executor can run, got operation Pow; use executor onnx"):
         IncrementalDecoder(damaged)
+
+
+def test_an_overlay_prepared_on_another_thread_is_the_one_applied(tmp_path: Path) -> None:
+    bundle = network_bundle(tmp_path, "gru")
+    overlay = make_overlay(bundle, {"feature_mean": bundle.parameters["feature_mean"] + 1})
+    features = np.random.default_rng(0).poisson(1.0, (40, bundle.manifest.n_features)).astype(np.float32)
+    plain, prepared = IncrementalDecoder(bundle), IncrementalDecoder(bundle)
+    threading.Thread(target=prepared.prepare, args=(overlay,)).start()
+    for row in features[:20]:
+        assert same_bits(plain.step(row), prepared.step(row))
+    for decoder in (plain, prepared):
+        decoder.apply(overlay)
+    for row in features[20:]:
+        assert same_bits(plain.step(row), prepared.step(row))
+    for decoder in (plain, prepared):
+        decoder.rollback()
+    assert same_bits(plain.step(features[0]), prepared.step(features[0]))
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_what_is_not_a_number_is_not_lost(op: str) -> None:
+    code, number = {"Max": Op.MAX, "Min": Op.MIN}[op], np.float32(1)
+    for u, v in ((np.nan, 1), (1, np.nan)):
+        assert np.isnan(_pair(code, np.float32(u), np.float32(v)))
+    assert _pair(code, number, np.float32(2)) == {"Max": 2, "Min": 1}[op]

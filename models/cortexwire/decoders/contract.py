@@ -67,6 +67,9 @@ class Decoder(Protocol):
     def set_state(self, state: State) -> None:
         """Continue from a state that `state` gave."""
 
+    def prepare(self, overlay: Overlay) -> None:
+        """Do ahead what `apply` of this overlay takes; the one method that any thread may call."""
+
     def apply(self, overlay: Overlay | None) -> None:
         """Put an overlay (or the defaults) in force from the next step on; the state stays."""
 

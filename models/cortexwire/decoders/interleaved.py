@@ -87,6 +87,10 @@ class InTurn:
         """Continue from a state that `state` gave."""
         self._bank.give(self._turn).set_state(state)
 
+    def prepare(self, overlay: Overlay) -> None:
+        """Do ahead what `apply` of this overlay takes."""
+        self._shared.prepare(overlay)
+
     def apply(self, overlay: Overlay | None) -> None:
         """Put an overlay (or the defaults) in force for all from the next step on; the states stay."""
         self._shared.apply(overlay)

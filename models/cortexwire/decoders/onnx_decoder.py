@@ -126,6 +126,9 @@ class OnnxDecoder:
             tensor.host[0] = state[name]
             tensor.push()
 
+    def prepare(self, overlay: Overlay) -> None:
+        """Nothing to do: new bindings take about a millisecond."""
+
     def apply(self, overlay: Overlay | None) -> None:
         """Put an overlay (None: the bundle's defaults) in force from the next step on; the state stays.
 

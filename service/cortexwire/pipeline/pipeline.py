@@ -224,8 +224,12 @@ class Pipeline:
         """Compile the front end and run the decoder on throw-away data."""
         self.bins.warm_up()
         self._decoder.warm_up()
-        if self._rehearses:
-            self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
+        if self._rehearses and self.bins.stream.kind == "wideband":
+            try:
+                self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
+            # What only saves time stops no engine.
+            except Exception as error:
+                self._notes.append(f"bins are not rehearsed: {type(error).__name__}: {error}")
 
     def _twin(self, settings: PipelineSettings, decoder: Decoder) -> "Pipeline":
         return Pipeline(settings, decoder, now_ns=self._now)
@@ -236,7 +240,11 @@ class Pipeline:
         if rehearsal is not None and self.bins.ends_next:
             packet_ns = self.bins.packet_samples * 1e9 / self._rate.hz
             if rehearsal.takes_ns < MOST_OF_A_PACKET * packet_ns:
-                rehearsal()
+                try:
+                    rehearsal()
+                except Exception as error:  # as above
+                    self._rehearsal = None
+                    self._notes.append(f"bins are no longer rehearsed: {type(error).__name__}: {error}")
 
     def packet(self, frame: bytes | memoryview, received_ns: int | None = None) -> list[Output]:
         """Take one frame, whatever it holds.

@@ -119,6 +119,9 @@ class _StandIn:
     def set_state(self, state: State) -> None:
         """There is none."""
 
+    def prepare(self, overlay: Overlay) -> None:
+        """Nothing is laid over it."""
+
     def apply(self, overlay: Overlay | None) -> None:
         """Nothing is laid over it."""
 

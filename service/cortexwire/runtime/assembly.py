@@ -35,10 +35,12 @@ class OverlayShelf:
 
     Args:
         bundle: The bundle to which they must belong.
+        decoder: Whoever they will be applied to, to make ready for it.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, decoder: Decoder | None = None) -> None:
         self._bundle = bundle
+        self._decoder = decoder
         self._shelf: dict[str, Overlay] = {}
 
     def prepare(self, command: Command) -> None:
@@ -48,7 +50,10 @@ class OverlayShelf:
             BundleError: The file is missing, damaged, of another bundle, or has another hash.
         """
         if isinstance(command, ApplyOverlay):
-            self._shelf[command.hash] = self._load(command)
+            overlay = self._load(command)
+            if self._decoder is not None:
+                self._decoder.prepare(overlay)
+            self._shelf[command.hash] = overlay
             while len(self._shelf) > MOST_SHELVED:
                 del self._shelf[next(iter(self._shelf))]
 
@@ -114,9 +119,8 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         overlay = problems.attempt(lambda: load_overlay(path, bundle))
     if bundle is None:
         raise StartupError(problems.found)
-    shelf = OverlayShelf(bundle)
 
-    def decoding(decoder: Decoder) -> Pipeline:
+    def decoding(decoder: Decoder, shelf: OverlayShelf) -> Pipeline:
         return Pipeline(
             config.pipeline,
             decoder,
@@ -132,9 +136,10 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
         if decoder is None or problems.found:
             raise StartupError(problems.found)
+        shelf = OverlayShelf(bundle, decoder)
         if compiling is not None and config.executor == "incremental":
             compiling.wait()
-        pipeline = problems.attempt(lambda: decoding(decoder))
+        pipeline = problems.attempt(lambda: decoding(decoder, shelf))
         if pipeline is None:
             raise StartupError(problems.found)
         if compiling is not None:

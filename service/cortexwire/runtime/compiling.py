@@ -20,6 +20,7 @@ from cortexwire.decoders import Bundle, ExecutorName, load_bundle
 from cortexwire.kernel_cache import use_cache
 from cortexwire.pipeline.bin_stage import wideband_bins
 from cortexwire.pipeline.pipeline import front_end_of
+from cortexwire.runtime.parent import PARENT_VARIABLE, end_with_parent
 
 LONGEST_S: Final = 120.0
 """How long a process is waited for."""
@@ -44,14 +45,20 @@ class Compiling:
         self._children: list[subprocess.Popen[bytes]] = []
         if bundle.manifest.stream.kind != "wideband" or self._done.exists():
             return
+        python = [sys.executable, "-P", "-m", __spec__.name, str(bundle.path)]
+        changes = msgspec.json.encode(front_end)
         # What this process compiles meanwhile is the executor, or else the kernels of the usual type.
         for dtype in ("int16", "float32") if executor == "incremental" else ("float32",):
-            command = [sys.executable, "-m", __spec__.name, str(bundle.path), dtype, msgspec.json.encode(front_end)]
-            self._children.append(
-                subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            with suppress(OSError):
+                self._children.append(
+                    subprocess.Popen(
+                        [*python, dtype, changes],
+                        env=os.environ | {PARENT_VARIABLE: str(os.getpid())},
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                    )
                 )
-            )
 
     def wait(self) -> None:
         """Wait until all of it is compiled, or too long."""
@@ -74,12 +81,13 @@ class Compiling:
 
     def note(self) -> None:
         """Everything is compiled: later starts need not look."""
-        if self._done.parent.is_dir() and os.access(self._done.parent, os.W_OK):
+        with suppress(OSError):
             self._done.touch()
 
 
 def main(arguments: list[str]) -> int:
     """Compile the kernels of one sample type: `BUNDLE TYPE CHANGES`."""
+    end_with_parent()
     path, dtype, front_end = arguments
     bundle = load_bundle(Path(path))
     wideband_bins(bundle.manifest.stream, front_end_of(bundle, msgspec.json.decode(front_end)), _DTYPES[dtype])

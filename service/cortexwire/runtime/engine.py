@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, Self, TypeVar
@@ -163,7 +163,9 @@ class Engine:
     def _context(self) -> zmq.Context[zmq.Socket[bytes]]:
         slice_us, priority = self.config.realtime.slice_us, self.config.realtime.fifo_priority
         if slice_us is not None:
-            ask_for_slice(slice_us)  # threads that start from here on inherit it
+            # Threads that start from here on inherit it; what is refused is told when the loop begins.
+            with suppress(OSError):
+                ask_for_slice(slice_us)
         context = zmq.Context()
         # libzmq aborts the process when its I/O thread may not have what it was told to take.
         if priority is not None and fifo_permitted(priority):

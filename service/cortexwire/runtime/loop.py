@@ -210,22 +210,25 @@ class HotLoop:
         self._emit(outputs)
 
     def _emit(self, outputs: Sequence[Output]) -> None:
-        sent: list[tuple[Output, int, bytes]] = []
-        for output in outputs:
-            now = time.monotonic_ns()
-            times, clocks = output.times, output.clocks
-            output.times = Times(*times[:-1], now)
-            output.clocks = Clocks(*clocks[:-1], Clock.MONOTONIC)
-            message = encode_output(output)
-            self._publisher.send(message)
-            sent.append((output, now, message))
-        if not sent:
+        if not outputs:
             return
-        # What follows has time, the I/O thread has not: it may have been woken on this very CPU.
-        os.sched_yield()
-        self._pipeline.settle()
-        for output, now, message in sent:
-            self._record(RecordKind.OUTPUT, now, message)
+        sent: list[tuple[Output, int, bytes]] = []
+        try:
+            for output in outputs:
+                now = time.monotonic_ns()
+                times, clocks = output.times, output.clocks
+                output.times = Times(*times[:-1], now)
+                output.clocks = Clocks(*clocks[:-1], Clock.MONOTONIC)
+                message = encode_output(output)
+                self._publisher.send(message)
+                sent.append((output, now, message))
+            # What follows has time, the I/O thread has not: it may have been woken on this very CPU.
+            os.sched_yield()
+            self._pipeline.settle()
+        finally:
+            for _, now, message in sent:
+                self._record(RecordKind.OUTPUT, now, message)
+        for output in outputs:
             if output.kind is OutKind.DECODED:
                 self.bins += 1
                 self._measure(output)

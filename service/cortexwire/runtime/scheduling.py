@@ -10,6 +10,7 @@ import platform
 import resource
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from cortexwire.config import RealtimeSettings
 
@@ -58,21 +59,35 @@ class _Attributes(ctypes.Structure):
     )  # fmt: skip
 
 
-def ask_for_slice(slice_us: int) -> float | None:
-    """Ask for a time slice of the calling thread, and of those that it will start.
+def ask_for_slice(slice_us: int) -> float:
+    """Ask for a time slice of the calling thread, and of those that it will start; all else stays as it is.
 
     Returns:
-        The slice obtained, in microseconds; None where there is no such call, or it was refused.
+        The slice obtained, in microseconds.
+
+    Raises:
+        OSError: There is no such call, it was refused, or the thread is not under the normal scheduler.
     """
-    if platform.machine() not in _SCHED_SETATTR:
-        return None
-    number = _SCHED_SETATTR[platform.machine()]
+    number = _SCHED_SETATTR.get(platform.machine())
+    if number is None:
+        raise OSError(f"expected x86-64 or aarch64, got {platform.machine()}")
     libc = ctypes.CDLL(None, use_errno=True)
-    size = ctypes.sizeof(_Attributes)
-    wanted, came = _Attributes(size=size, policy=os.SCHED_OTHER, runtime=1000 * slice_us), _Attributes()
-    if libc.syscall(number, 0, ctypes.byref(wanted), 0) or libc.syscall(number + 1, 0, ctypes.byref(came), size, 0):
-        return None
-    return came.runtime / 1000 or None
+    attributes, size = _Attributes(), ctypes.sizeof(_Attributes)
+
+    def call(what: int, *arguments: Any) -> None:
+        if libc.syscall(what, 0, ctypes.byref(attributes), *arguments):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    call(number + 1, size, 0)
+    if attributes.policy not in (os.SCHED_OTHER, os.SCHED_BATCH):
+        raise OSError(f"expected a thread under the normal scheduler, got policy {attributes.policy}")
+    attributes.size, attributes.runtime = size, 1000 * slice_us
+    call(number, 0)
+    call(number + 1, size, 0)
+    if not attributes.runtime:
+        raise OSError("expected Linux 6.12 or later")
+    return float(attributes.runtime / 1000)
 
 
 def fifo_permitted(priority: int) -> bool:
@@ -105,9 +120,10 @@ def apply_scheduling(settings: RealtimeSettings) -> SchedulingReport:
             refusals.append(f"realtime.cpu={settings.cpu}: {error}")
     slice_us = None
     if settings.slice_us is not None:
-        slice_us = ask_for_slice(settings.slice_us)
-        if slice_us is None:
-            refusals.append(f"realtime.slice_us={settings.slice_us}: expected Linux 6.12 or later")
+        try:
+            slice_us = ask_for_slice(settings.slice_us)
+        except OSError as error:
+            refusals.append(f"realtime.slice_us={settings.slice_us}: {error}")
     if settings.fifo_priority is not None:
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(settings.fifo_priority))

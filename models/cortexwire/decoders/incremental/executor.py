@@ -23,6 +23,8 @@ from cortexwire.types import Counts, Features
 
 N_LEVELS: Final = 33
 """Counts of one channel, from 0 on, that have a level; a bin with a higher one is summed anew at its end."""
+MOST_PREPARED: Final = 4
+"""Overlays kept ready for `apply`; the oldest go first."""
 _F32: Final = np.dtype(np.float32)
 
 
@@ -33,6 +35,7 @@ class _Wiring:
     overlay: Overlay | None
     parameters: Parameters
     mean: Floats
+    row: Floats
     lowered: Lowered
     rows: NDArray[np.int64]
     entered: int
@@ -76,7 +79,6 @@ class IncrementalDecoder:
         manifest = bundle.manifest
         self.n_features: Final = manifest.n_features
         self._model = parse_graph(bundle.model, str(bundle.path))
-        self._row: Floats = aligned_zeros((self.n_features,), _F32)
         self._states = {spec.name: aligned_zeros(spec.shape, _F32) for spec in manifest.inputs_of("state")}
         # Where nobody tells of crossings there are none: their number is one that stays 0.
         none = np.zeros(1, np.int64)
@@ -89,6 +91,7 @@ class IncrementalDecoder:
         self._sum = rows.close_dense.compile((types.int64, types.int64))
         self._no_counts = np.zeros(self.n_features, np.uint16), np.zeros(self.n_features, np.uint8)
         self._previous: _Wiring | None = None
+        self._prepared: dict[int | None, _Wiring] = {}
         self._unsettled = False
         self._enters_close = False
         self._take(self._wire(overlay))
@@ -172,11 +175,12 @@ class IncrementalDecoder:
 
     def settle(self) -> None:
         """Do what was put off until the outputs are out: advance the state, and make ready for the next bin."""
-        if self._unsettled:
-            self._unsettled = False
-            if not self._enters_close:
-                self._do(Phase.ENTER)
-            self._do(Phase.AFTER)
+        if not self._unsettled:
+            return
+        self._unsettled = False
+        if not self._enters_close:
+            self._do(Phase.ENTER)
+        self._do(Phase.AFTER)
         self._get_ready()
 
     def reset(self) -> None:
@@ -207,13 +211,23 @@ class IncrementalDecoder:
             own[...] = state[name]
         self._do(Phase.AHEAD)
 
+    def prepare(self, overlay: Overlay) -> None:
+        """Do now, on any thread, nearly all that `apply` of this overlay takes.
+
+        Raises:
+            BundleError: The overlay belongs to another bundle.
+        """
+        self._prepared[overlay.hash] = self._wire(overlay)
+        while len(self._prepared) > MOST_PREPARED:
+            self._prepared.pop(next(iter(self._prepared)), None)
+
     def apply(self, overlay: Overlay | None) -> None:
         """Put an overlay (None: the bundle's defaults) in force from the next step on; the state stays.
 
         Raises:
             BundleError: The overlay belongs to another bundle; nothing has changed then.
         """
-        wiring = self._wire(overlay)
+        wiring = self._prepared.pop(None if overlay is None else overlay.hash, None) or self._wire(overlay)
         self._previous = self._wiring
         self._change(wiring)
 
@@ -267,6 +281,7 @@ class IncrementalDecoder:
 
     def _take(self, wiring: _Wiring) -> None:
         self._wiring = wiring
+        self._row = wiring.row
         self._programs = wiring.programs
         self._enters_close = wiring.lowered.enters_close
         self._closing = wiring.closing
@@ -285,7 +300,9 @@ class IncrementalDecoder:
         if overlay is not None and overlay.bundle_sha256 != bundle.sha256:
             raise BundleError(f"overlay: expected one of bundle {bundle.sha256}, got one of {overlay.bundle_sha256}")
         values = {**bundle.parameters, **(overlay.parameters if overlay else {})}
-        lowered = lower(self._model, bundle.manifest, values, self._row, self._states, str(bundle.path))
+        # Nothing here is the hot thread's but the addresses of the states.
+        row = aligned_zeros((self.n_features,), _F32)
+        lowered = lower(self._model, bundle.manifest, values, row, self._states, str(bundle.path))
         programs = {phase: (words.ctypes.data, len(words)) for phase, words in lowered.programs.items()}
         # What the end of a bin reads of the entered values is entered first.
         first = lowered.programs[Phase.ENTER] if lowered.enters_close else lowered.programs[Phase.ENTER][:0]
@@ -293,28 +310,28 @@ class IncrementalDecoder:
         self._run(*programs[Phase.SETUP])
         mean = aligned_zeros((self.n_features,), _F32)
         mean[:] = values["feature_mean"]
-        made = self._levels(lowered, programs[Phase.ENTER], mean)
+        made = self._levels(lowered, programs[Phase.ENTER], row, mean)
         state = aligned_zeros((rows.N_WORDS,), np.dtype(np.int64))
         for word, array in made.items():
             state[word] = array.ctypes.data
         state[[rows.N_CHANNELS, rows.N_SUMS, rows.N_LEVELS]] = self.n_features, len(lowered.sums), N_LEVELS
         kept = (*made.values(), *lowered.programs.values(), closing)
         ends = closing.ctypes.data, len(closing)
-        return _Wiring(overlay, values, mean, lowered, state, lowered.entered.ctypes.data, programs, ends, kept)
+        return _Wiring(overlay, values, mean, row, lowered, state, lowered.entered.ctypes.data, programs, ends, kept)
 
-    def _levels(self, lowered: Lowered, enter: tuple[int, int], mean: Floats) -> dict[int, NDArray[Any]]:
+    def _levels(self, lowered: Lowered, enter: tuple[int, int], row: Floats, mean: Floats) -> dict[int, NDArray[Any]]:
         """What each count, and the training mean, is to the first layer; and the arrays that the rows work on."""
-        n, before = self.n_features, self._row.copy()
+        n = self.n_features
         levels = aligned_zeros((n, N_LEVELS), _F32)
         for count in range(N_LEVELS):
-            self._row.fill(count)
+            row.fill(count)
             self._run(*enter)
             levels[:, count] = lowered.entered
         resting = aligned_zeros((n,), _F32)
-        self._row[:] = mean
+        row[:] = mean
         self._run(*enter)
         resting[:] = lowered.entered
-        self._row[:] = before
+        row.fill(0)
         self._run(*enter)
         base = aligned_zeros((len(lowered.sums),), _F32)
         base[:] = levels[:, 0].astype(np.float64) @ lowered.weights
@@ -325,6 +342,6 @@ class IncrementalDecoder:
             rows.WEIGHTS: lowered.weights,
             rows.SUMS: lowered.sums,
             rows.BASE: base,
-            rows.FEATURES: self._row,
+            rows.FEATURES: row,
             rows.STEPS: aligned_zeros((n,), _F32),
         }

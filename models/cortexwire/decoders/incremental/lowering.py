@@ -223,7 +223,7 @@ class _Lowering:
         elif kind == "Relu":
             zero = self._hold(np.zeros((), np.float32), Origin.CONSTANT)
             self._pair(Op.MAX, self._input(node.input[0]), zero, name)
-        elif kind == "Clip":
+        elif kind == "Clip" and all(node.input[1:]) and len(node.input) == 3:
             self._pair(Op.MAX, self._input(node.input[0]), self._input(node.input[1]), name)
             self._pair(Op.MIN, self._input(name), self._input(node.input[2]), name)
         elif kind in _SINGLE:
@@ -390,12 +390,8 @@ class _Lowering:
         value = self._input(node.input[0])
         starts, ends, axes, *steps = (self._arrays[each].tolist() for each in node.input[1:])
         last = len(value.shape) - 1
-        if (
-            len(axes) != 1
-            or axes[0] % len(value.shape) != last
-            or value.shape[:last] != (1,) * last
-            or steps[:1] > [[1]]
-        ):
+        plain = len(axes) == 1 and axes[0] % (last + 1) == last and value.size == value.shape[last]
+        if not plain or steps not in ([], [[1]]):
             raise self._refusal(f"a slice of shape {value.shape} along {axes}")
         start, stop, _ = slice(starts[0], ends[0]).indices(value.size)
         self._values[node.output[0]] = self._part(value, start, stop)

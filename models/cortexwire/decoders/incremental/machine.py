@@ -153,9 +153,9 @@ def _pair(op: int, u: Any, v: Any) -> Any:
     if op == Op.DIV:
         return u / v
     if op == Op.MAX:
-        return v if v > u else u
+        return u if u >= v or u != u else v
     if op == Op.MIN:
-        return v if v < u else u
+        return u if u <= v or u != u else v
     return _ONE if u >= v else _ZERO
 
 
