@@ -224,7 +224,7 @@ class Pipeline:
         """Compile the front end and run the decoder on throw-away data."""
         self.bins.warm_up()
         self._decoder.warm_up()
-        if self._rehearses and self.bins.stream.kind == "wideband":
+        if self._rehearses:
             try:
                 self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
             # What only saves time stops no engine.
