@@ -77,7 +77,7 @@ class RealtimeSettings(_Settings):
         default=None, description="SCHED_FIFO priority; none leaves the normal scheduler."
     )
     slice_us: Annotated[int, Field(ge=100, le=100_000)] | None = Field(
-        default=None,
+        default=100,
         description="Time slice asked of the normal scheduler, in microseconds: who asks for a shorter one runs sooner "
         "when woken (Linux 6.12 and later).",
     )

@@ -20,13 +20,13 @@ def in_a_thread(settings: RealtimeSettings) -> SchedulingReport:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     before = os.sched_getaffinity(0)
-    report = in_a_thread(RealtimeSettings())
+    report = in_a_thread(RealtimeSettings(slice_us=None))
     assert report == SchedulingReport(None, None, False, tuple(sorted(before)), ())
 
 
 def test_the_report_says_what_the_kernel_says() -> None:
     cpu = min(os.sched_getaffinity(0))
-    report = in_a_thread(RealtimeSettings(cpu=cpu, fifo_priority=5))
+    report = in_a_thread(RealtimeSettings(cpu=cpu, fifo_priority=5, slice_us=None))
     assert report.cpus == (cpu,)
     if fifo_permitted(5):
         assert report.fifo_priority == 5
@@ -52,7 +52,7 @@ def test_what_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     assert not fifo_permitted(50)
-    report = in_a_thread(RealtimeSettings(cpu=4095, fifo_priority=50))
+    report = in_a_thread(RealtimeSettings(cpu=4095, fifo_priority=50, slice_us=None))
     assert report.fifo_priority is None
     assert [refusal.partition(":")[0] for refusal in report.refusals] == [
         "realtime.cpu=4095",
