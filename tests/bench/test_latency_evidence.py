@@ -27,7 +27,7 @@ def service(p50: float, compute: float, **more: Any) -> dict[str, Any]:
     return {
         "sent_to_received_us": {"p50": p50, "p99": 2 * p50},
         "compute_us": {"p50": compute},
-        "sleeper_p99_us": 300.0,
+        "sleeper_us": {"p99": 300.0},
         "times_engine": {"p50": p50 / 100, "compute_p50": compute / 10},
         "bins_due": 100,
         "bins_missed": 0,
@@ -87,7 +87,7 @@ def test_a_tail_is_not_judged_where_the_sleeper_was_late(monkeypatch: pytest.Mon
     assert failed(judged(monkeypatch, engine=service(100, 10, **slow))) == [
         "p99 at 1024 channels less the sleeper's, us"
     ]
-    found = judged(monkeypatch, engine=service(100, 10, **slow, sleeper_p99_us=501.0))
+    found = judged(monkeypatch, engine=service(100, 10, **slow, sleeper_us={"p99": 501.0}))
     assert found["passed"]
     assert found["not_judged"] == ["p99 at 1024 channels less the sleeper's, us"]
 

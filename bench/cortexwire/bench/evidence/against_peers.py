@@ -120,7 +120,7 @@ _REPORTED: Final = ("bins_due", "bins_missed", "drift_us_per_s", "losses", "sent
 
 def _tail(case: Case) -> dict[str, Any]:
     engine = case["services"][ENGINE]
-    sleeper, ours = engine["sleeper_p99_us"], engine["sent_to_received_us"]["p99"]
+    sleeper, ours = engine["sleeper_us"]["p99"], engine["sent_to_received_us"]["p99"]
     quiet = sleeper <= MOST_SLEEPER_P99_US
     line = _line(
         2,
