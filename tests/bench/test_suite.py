@@ -148,7 +148,7 @@ def test_a_step_in_parts_is_told_of_each_crossing_once(tmp_path: Path) -> None:
     decoder, whole = make_decoder(bundle, "incremental"), OnnxDecoder(bundle, "cpu")
     assert isinstance(decoder, CountingDecoder)
     summed: list[int] = []
-    decoder._sum_and_close = lambda: summed.append(1)  # type: ignore[attr-defined]
+    decoder._sum_and_close = lambda: summed.append(1)  # type: ignore[attr-defined]  # not of the protocol
     step = FollowedStep(decoder, features)
     for row in [*features, *features]:
         np.testing.assert_allclose(step.bin_of(row)["velocity"], whole.step(row)["velocity"], rtol=0, atol=1e-3)

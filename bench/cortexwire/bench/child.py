@@ -6,14 +6,13 @@ with what measures it. Rooms that a process does not need are not imported into 
 that the service starts.
 """
 
-import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from cortexwire.runtime.parent import end_with_parent
+from cortexwire.bench.roles import run_role, say
 
 if TYPE_CHECKING:
     from cortexwire.bench.slowing import Slowed
@@ -25,18 +24,6 @@ ROW: Final = (
 """What a subscriber notes of each decoded output, in this order."""
 SLEEP_NS: Final = 1_000_000
 """What the bare sleeper asks for."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one role: `ROLE JSON`."""
-    end_with_parent()
-    role, settings = sys.argv[1:] if argv is None else argv
-    _say(ROLES[role](json.loads(settings)))
-    return 0
-
-
-def _say(content: Mapping[str, Any]) -> None:
-    print(json.dumps(content), flush=True)  # noqa: T201  # the line is the interface
 
 
 def _engine(settings: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +40,7 @@ def _engine(settings: dict[str, Any]) -> dict[str, Any]:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     config = EngineConfig.model_validate(settings)
     with stop_on_signals() as stop, Engine(config, *([slowed.build] if slowed else [])) as engine:
-        _say({"ingest": engine.ingest_endpoint, "output": engine.output_endpoint})
+        say({"ingest": engine.ingest_endpoint, "output": engine.output_endpoint})
         summary = engine.run(stop)
     latency = {name: found._asdict() for name, found in summary.latency.items()}
     began = {} if slowed is None else {"slow_from_ns": slowed.from_ns}
@@ -76,7 +63,7 @@ def _rig(settings: dict[str, Any]) -> dict[str, Any]:
     simulator = SimulatorSettings.model_validate(settings.pop("simulator"))
     endpoint = settings.pop("endpoint")
     with stop_on_signals() as stop:
-        summary = run_simulator(endpoint, simulator, **settings, stop=stop, on_ready=lambda at: _say({"endpoint": at}))
+        summary = run_simulator(endpoint, simulator, **settings, stop=stop, on_ready=lambda at: say({"endpoint": at}))
     return asdict(summary)
 
 
@@ -93,7 +80,7 @@ def _subscribe(settings: dict[str, Any]) -> dict[str, Any]:
     rows: list[tuple[int, ...]] = []
     ended = False
     with stop_on_signals() as stop, Subscriber(settings["endpoint"], latest=False) as subscriber:
-        _say({})
+        say({})
         while not (stop.is_set() or ended):
             output = subscriber.receive(timeout_ms=100)
             now = time.monotonic_ns()
@@ -113,7 +100,7 @@ def _sleep(_settings: dict[str, Any]) -> dict[str, Any]:
 
     over: list[int] = []
     with stop_on_signals() as stop:
-        _say({})
+        say({})
         while not stop.is_set():
             before = time.monotonic_ns()
             time.sleep(SLEEP_NS / 1e9)
@@ -131,7 +118,7 @@ def _telemetry(settings: dict[str, Any]) -> dict[str, Any]:
     polls = torn = unsound = 0
     most_age_ns = most_read_ns = 0
     with stop_on_signals() as stop, TelemetryReader(Path(settings["path"])) as reader:
-        _say({})
+        say({})
         while not stop.wait(settings["every_ms"] / 1e3):
             before = time.monotonic_ns()
             snapshot = reader.read()
@@ -158,4 +145,4 @@ ROLES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_role(ROLES))

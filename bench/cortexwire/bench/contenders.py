@@ -4,15 +4,15 @@ A turn of as many packets would be too short for the fastest: it would be timed 
 hold the work of the slower. What is timed is processor time, so that other work on the machine counts little.
 """
 
-import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from numpy.typing import NDArray
+
+from cortexwire.bench.turns import no_garbage_collection
 
 TURN_US: Final = 50_000.0
 """How long a turn takes."""
@@ -57,7 +57,7 @@ def take_turns(streams: Sequence[tuple[Push, Sequence[Any]]], seconds: float) ->
     lengths = [math.ceil(TURN_US / time_packets(push, feed[:PROBED])) for push, feed in streams]
     at = [0] * len(streams)
     until = time.monotonic() + seconds
-    with _no_garbage_collection():
+    with no_garbage_collection():
         while time.monotonic() < until or len(times[0]) < 3:
             for k, (push, feed) in enumerate(streams):
                 turn = [feed[(at[k] + i) % len(feed)] for i in range(lengths[k])]
@@ -72,14 +72,3 @@ def time_packets(push: Push, packets: Sequence[Any]) -> float:
     for packet in packets:
         push(packet)
     return (time.thread_time_ns() - start) / len(packets) / 1000
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

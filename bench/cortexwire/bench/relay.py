@@ -5,35 +5,22 @@ first bytes. The relay answers each to the sink with a message as long as an out
 sink note when each message was in their hands: one way, and there and back.
 """
 
-import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final
 
 from cortexwire.bench.links import Receiver, open_receiver, open_sender
+from cortexwire.bench.roles import run_role, say
 from cortexwire.runtime.engine import stop_on_signals
-from cortexwire.runtime.parent import end_with_parent
 
 INTERVAL_NS: Final = 1_000_000
 STAMP: Final = Struct("<qq")
 """Number of the message, and when it was sent."""
 _WAIT_MS: Final = 100
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one role: `ROLE JSON`."""
-    end_with_parent()
-    role, settings = sys.argv[1:] if argv is None else argv
-    _say(ROLES[role](json.loads(settings)))
-    return 0
-
-
-def _say(content: Mapping[str, Any]) -> None:
-    print(json.dumps(content), flush=True)  # noqa: T201  # the line is the interface
 
 
 def _source(settings: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +29,7 @@ def _source(settings: dict[str, Any]) -> dict[str, Any]:
     refused = 0
     max_lag_ns = 0
     with stop_on_signals() as stop, closing(open_sender(settings["kind"], settings["endpoint"])) as sender:
-        _say({})
+        say({})
         due_ns = time.monotonic_ns()
         for number in range(settings["messages"]):
             due_ns += INTERVAL_NS
@@ -87,7 +74,7 @@ def _collect(receiver: Receiver, take: Callable[[bytes | memoryview], None]) -> 
     """Receive until SIGTERM; number, time of sending and time of receipt of each message."""
     rows = []
     with stop_on_signals() as stop:
-        _say({"endpoint": receiver.endpoint})
+        say({"endpoint": receiver.endpoint})
         while not stop.is_set():
             message = receiver.receive(_WAIT_MS)
             if message is not None:
@@ -104,4 +91,4 @@ ROLES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_role(ROLES))

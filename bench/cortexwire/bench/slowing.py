@@ -79,6 +79,7 @@ class Slowed:
 
     def _slow(self, pipeline: Pipeline) -> None:
         decode = pipeline._decode
+        # On purpose in place of the methods: the service itself has nothing that could slow it.
         decode.step = self._before(self._begin, decode.step)  # type: ignore[method-assign]
         match self.slowing.stage:
             case "received_to_binned":

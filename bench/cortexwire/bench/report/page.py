@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final
 
 from cortexwire.bench.distribution import MOST_SLEEPER_P99_US
@@ -12,6 +11,7 @@ from cortexwire.bench.report import latency_figures as latency
 from cortexwire.bench.report import scaling_figures as scaling
 from cortexwire.bench.report import tables
 from cortexwire.bench.report.scales import reach
+from cortexwire.training.report.page import put_whole
 from cortexwire.training.report.svg import Plot
 
 Result = Mapping[str, Any]
@@ -53,10 +53,7 @@ def report_html(found: Result) -> str:
 
 def write_page(found: Result, path: str | os.PathLike[str]) -> None:
     """Write the page; it appears whole or not at all."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(report_html(found), encoding="utf-8")
-    partial.replace(target)
+    put_whole(report_html(found), path)
 
 
 def _opening(found: Result) -> str:

@@ -52,9 +52,14 @@ def report_html(comparison: Comparison) -> str:
 
 def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Write the page; it appears whole or not at all."""
+    put_whole(report_html(comparison), path)
+
+
+def put_whole(text: str, path: str | os.PathLike[str]) -> None:
+    """Write a file that appears whole or not at all."""
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(report_html(comparison), encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(target)
 
 
