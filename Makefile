@@ -56,7 +56,7 @@ reference-bundle: $(CORE)  ## train the demo's decoder again, as shipped
 
 constraints: $(CORE)  ## resolve every dependency anew and write constraints.txt
 	@{ sed -n '/^#/p' constraints.txt && \
-	  $(BIN)/python -m pip install -qq --dry-run --ignore-installed --report - -e '.[io,train,peers,dev]' | \
+	  $(BIN)/python -m pip install -qq --dry-run --ignore-installed --report - -e '.[io,train,peers,dev,e2e]' | \
 	  $(BIN)/python -c 'import json, re, sys; \
 	    found = {re.sub("[-_.]+", "-", it["name"]).lower(): it["version"].split("+")[0] \
 	             for it in (row["metadata"] for row in json.load(sys.stdin)["install"])}; \

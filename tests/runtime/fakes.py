@@ -15,7 +15,7 @@ from cortexwire.pipeline.commands import Arm, Command, Mark, Neutral
 from cortexwire.pipeline.counters import Counters
 from cortexwire.runtime.engine import Build, Engine, EngineSummary
 from cortexwire.types import Rate
-from cortexwire.wire import Clock, Clocks, OutKind, Output, Times
+from cortexwire.wire import Clock, Clocks, OutKind, Output, Start, Times
 
 BIN_SAMPLES = 600
 
@@ -123,7 +123,8 @@ class FakePipeline:
 
 def built_with(pipeline: FakePipeline) -> Build:
     """What makes an engine's pipeline: this one, whose commands need no preparation."""
-    return lambda _: (pipeline, lambda _: None)
+    start = Start(pid=1, t_realtime_ns=0, config={}, bundle="none", bundle_sha256="0" * 64, fingerprint="none")
+    return lambda _: (pipeline, lambda _: None, start)
 
 
 def config(folder: Path, **changes: object) -> EngineConfig:

@@ -54,7 +54,7 @@ def events_frames(n_packets: int, packet_samples: int = 250) -> list[bytes]:
 
 
 def offline(settings: EngineConfig, frames: list[bytes]) -> list[bytes]:
-    pipeline, _ = assemble(settings, live=False)
+    pipeline, _, _ = assemble(settings, live=False)
     return [encode_output(output) for frame in frames for output in pipeline.packet(frame)]
 
 
@@ -109,7 +109,7 @@ def test_a_tap_replays_to_what_was_published(tmp_path: Path, bundle: Bundle) -> 
 
 def test_a_configuration_changes_what_the_bundle_says(tmp_path: Path, bundle: Bundle) -> None:
     overlay = write_overlay(tmp_path / "day", bundle, {"bias": np.ones(2, np.float32)})
-    pipeline, _ = assemble(config(tmp_path, bundle=bundle.path, overlay=tmp_path / "day"), live=False)
+    pipeline, _, _ = assemble(config(tmp_path, bundle=bundle.path, overlay=tmp_path / "day"), live=False)
     outputs = [output for frame in events_frames(12) for output in pipeline.packet(frame)]
     assert {output.overlay_hash for output in outputs} == {overlay.hash}
     assert {output.bundle_hash for output in outputs} == {bundle.hash}

@@ -32,7 +32,17 @@ from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.tap import TapReader
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
 from cortexwire.types import Rate
-from cortexwire.wire import Clock, OutKind, Output, RecordKind, decode_output, strip_times
+from cortexwire.wire import (
+    Applied,
+    Clock,
+    OutKind,
+    Output,
+    RecordKind,
+    Start,
+    decode_journal,
+    decode_output,
+    strip_times,
+)
 from tests.runtime.fakes import BIN_SAMPLES, FakePipeline, Rig, built_with, config, running
 
 
@@ -121,15 +131,19 @@ def test_the_tap_holds_what_went_in_before_what_came_out_of_it(tmp_path: Path) -
         rig.push.send(b"bad")
         rig.push.send(b"due")
         output_of(rig, lambda output: output.kind is OutKind.SAFE)
-        client.send(Arm())
+        armed = client.send(Arm())
         rig.finish()
     with TapReader(tmp_path / "run" / "tap.ring") as tap:
         records = list(tap)
     inputs = {RecordKind.PACKET: "packet", RecordKind.TICK: "tick", RecordKind.COMMAND: "command"}
     taken = [inputs[record.kind] for record in records if record.kind in inputs]
     assert taken == [kind for kind, _ in rig.pipeline.taken]
-    assert [record.kind for record in records[:2]] == [RecordKind.PACKET, RecordKind.OUTPUT]
+    assert [record.kind for record in records[:3]] == [RecordKind.START, RecordKind.PACKET, RecordKind.OUTPUT]
+    left = decode_journal((tmp_path / "run" / "start.json").read_bytes(), Start)
+    assert decode_journal(records[0].payload, Start).bundle_sha256 == left.bundle_sha256
     assert [record.payload for record in records if record.kind is RecordKind.COMMAND] == [encode_command(Arm())]
+    applied = [decode_journal(record.payload, Applied) for record in records if record.kind is RecordKind.APPLIED]
+    assert [(said.bin, said.problem) for said in applied] == [(armed.bin, None)]
     assert [record.payload for record in records if record.kind is RecordKind.NOTE] == [b"packet 3: expected magic"]
     for record in records:
         if record.kind is RecordKind.OUTPUT:
@@ -358,7 +372,7 @@ def test_what_an_engine_leaves_behind_however_it_ends(
     after = telemetry_of(tmp_path, lambda _: True)
     assert (after.writer, after.status.bin) == (health, 0)
     with TapReader(tmp_path / "run" / "tap.ring") as tap:
-        assert next(iter(tap)).payload == b"the only one"
+        assert [record.payload for record in tap if record.kind is RecordKind.PACKET] == [b"the only one"]
         with running(config(tmp_path)) as rig:
             rig.push.send(b"of the next")
             while ("packet", b"of the next") not in rig.pipeline.taken:

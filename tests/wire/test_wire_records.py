@@ -19,7 +19,7 @@ NOTE = record_frames()["record_note"]
         (with_bytes(NOTE, 4, b"\2"), "version", "version 1, got 2"),
         (with_bytes(NOTE, 8, b"\1"), "checksum", "at byte 0: expected CRC-32"),
         (with_bytes(NOTE, 32, b"!"), "checksum", "record 7: expected payload CRC-32"),
-        (encode_record(9, 0, b"", 3), "kind", "record 3: expected a kind from 1 to 5, got 9"),  # type: ignore[arg-type]  # the fault under test
+        (encode_record(9, 0, b"", 3), "kind", "record 3: expected a kind from 1 to 8, got 9"),  # type: ignore[arg-type]  # the fault under test
     ],
 )
 def test_each_broken_rule_has_its_reason(frame: bytes, reason: str, words: str) -> None:

@@ -5,9 +5,12 @@ null disables the channel.
 """
 
 import math
+import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +22,7 @@ from cortexwire.errors import BundleError, ConfigError, CortexwireError, Startup
 from cortexwire.pipeline.commands import ApplyOverlay, Command
 from cortexwire.pipeline.pipeline import Pipeline
 from cortexwire.runtime.compiling import Compiling
+from cortexwire.wire import Start
 
 MOST_SHELVED = 4
 """Overlays kept for commands that may still come; the oldest go first."""
@@ -73,10 +77,11 @@ class OverlayShelf:
 
 
 class Assembled(NamedTuple):
-    """A pipeline, and what has to be called with a command before it may have it."""
+    """A pipeline, what has to be called with a command before it may have it, and what a log says of its beginning."""
 
     pipeline: Pipeline
     prepare: Callable[[Command], None]
+    start: Start
 
 
 class Problems:
@@ -145,7 +150,29 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         if compiling is not None:
             compiling.wait()
             compiling.note()
-    return Assembled(pipeline, shelf.prepare)
+    return Assembled(pipeline, shelf.prepare, _start(config, bundle, overlay, thresholds, decoder.fingerprint))
+
+
+def _start(
+    config: EngineConfig,
+    bundle: Bundle,
+    overlay: Overlay | None,
+    thresholds: Sequence[float] | None,
+    fingerprint: str,
+) -> Start:
+    values = None if thresholds is None else [value if math.isfinite(value) else None for value in thresholds]
+    return Start(
+        pid=os.getpid(),
+        t_realtime_ns=time.time_ns(),
+        config=config.model_dump(mode="json"),
+        bundle=str(bundle.path),
+        bundle_sha256=bundle.sha256,
+        overlay=None if overlay is None else str(config.overlay),
+        overlay_sha256=None if overlay is None else overlay.sha256,
+        thresholds_uv=values,
+        fingerprint=fingerprint,
+        software={"cortexwire": metadata.version("cortexwire"), "python": platform.python_version()},
+    )
 
 
 def _bundle(path: Path | None) -> Bundle:

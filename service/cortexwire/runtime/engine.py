@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, Self, TypeVar
 
+import msgspec
 import structlog
 import zmq
 
@@ -35,13 +36,14 @@ from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import TelemetryWriter
+from cortexwire.wire import Start
 
 # How long a control request may keep the interpreter when a frame comes; Python's own 5 ms is a late bin.
 _SWITCH_INTERVAL_S = 1e-4
 _LOCAL_PREFIXES = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:")
 
 C = TypeVar("C", bound="_Closable")
-Build = Callable[[EngineConfig], tuple[PipelineLike, Callable[[Command], None]]]
+Build = Callable[[EngineConfig], tuple[PipelineLike, Callable[[Command], None], Start]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Engine:
 
     Args:
         config: Its configuration.
-        build: Makes the pipeline, and what prepares a command for it outside the hot loop; raises a
-            `CortexwireError` for what cannot work.
+        build: Makes the pipeline, what prepares a command for it outside the hot loop, and what is recorded of its
+            beginning; raises a `CortexwireError` for what cannot work.
     """
 
     def __init__(self, config: EngineConfig, build: Build = assemble) -> None:
@@ -130,7 +132,7 @@ class Engine:
         config = self.config
         opening = _Opening(opened)
         built = opening.attempt(lambda: self._build(config))
-        pipeline, prepare = (None, None) if built is None else built
+        pipeline, prepare, start = (None, None, None) if built is None else built
         local = config.ingest.endpoint.startswith(_LOCAL_PREFIXES)
         watch = opening.attempt(lambda: self._watch(pipeline, local))
         context = opened.enter_context(self._context())
@@ -147,14 +149,20 @@ class Engine:
         if pipeline is not None and not opening.found:
             pipeline.warm_up()
         ingest = opening.open(lambda: Ingest(config.ingest, context))
-        if pipeline is None or control is None or telemetry is None or publisher is None or ingest is None:
+        if pipeline is None or start is None or control is None or telemetry is None:
             return None, opening.found
-        if opening.found or watch is None:
+        if opening.found or watch is None or publisher is None or ingest is None:
             return None, opening.found
         notes = NoteLog()
         opened.callback(notes.close)
         silent_after_ns = int(config.pipeline.intake.reset_after_ms * 1e6)
-        return LoopParts(pipeline, ingest, publisher, telemetry, tap, control, notes, local, silent_after_ns, watch), []
+        opening.attempt(lambda: self.run_dir.leave_start(msgspec.json.encode(start)))
+        if opening.found:
+            return None, opening.found
+        parts = LoopParts(
+            pipeline, ingest, publisher, telemetry, tap, control, notes, local, silent_after_ns, watch, start
+        )
+        return parts, []
 
     def _take_run_dir(self) -> RunDir:
         self.run_dir.acquire()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
 from cortexwire.types import Rate
-from cortexwire.wire import Clock, Clocks, OutKind, Output, RecordKind, Times, encode_output
+from cortexwire.wire import Applied, Clock, Clocks, OutKind, Output, RecordKind, Start, Times, encode_output
 
 HEARTBEAT_NS = 100_000_000
 """Telemetry is written at least this often, data or none."""
@@ -126,6 +127,7 @@ class LoopParts:
         same_host: Senders stamp with this host's CLOCK_MONOTONIC.
         silent_after_ns: A stream from which nothing came for so long is said to be silent.
         watch: Looks whether latencies stay within their budgets.
+        start: What the tap says of the pipeline's beginning.
     """
 
     pipeline: PipelineLike
@@ -138,6 +140,7 @@ class LoopParts:
     same_host: bool
     silent_after_ns: int
     watch: BudgetWatch
+    start: Start
 
 
 class HotLoop:
@@ -170,6 +173,8 @@ class HotLoop:
         pipeline, receive, control = self._pipeline, self._parts.ingest.receive, self._parts.control
         clock, stopped = time.monotonic_ns, stop.is_set
         now, due = clock(), pipeline.next_due_ns
+        start = msgspec.structs.replace(self._parts.start, t_realtime_ns=time.time_ns())
+        self._record(RecordKind.START, now, msgspec.json.encode(start))
         while not stopped():
             frame = receive(_wait_ms(now, due))
             now = clock()
@@ -203,11 +208,15 @@ class HotLoop:
         # Decoding goes on whatever a request does; whoever sent it is told, and so is the log.
         except Exception as error:
             problem = f"command failed: {type(error).__name__}: {error}"
-            pending.answer(-1, problem)
+            self._answer(pending, -1, problem)
             self._note(problem)
             return
-        pending.answer(bin_index, problem)
+        self._answer(pending, bin_index, problem)
         self._emit(outputs)
+
+    def _answer(self, pending: PendingCommand, bin_index: int, problem: str | None) -> None:
+        pending.answer(bin_index, problem)
+        self._record(RecordKind.APPLIED, time.monotonic_ns(), msgspec.json.encode(Applied(bin_index, problem)))
 
     def _emit(self, outputs: Sequence[Output]) -> None:
         if not outputs:

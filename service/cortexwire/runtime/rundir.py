@@ -35,6 +35,16 @@ class RunDir:
         return self.path / "tap.ring"
 
     @property
+    def start(self) -> Path:
+        """What the newest engine began with, the JSON of a `cortexwire.wire.Start`."""
+        return self.path / "start.json"
+
+    @property
+    def recorder(self) -> Path:
+        """The recorder's status map."""
+        return self.path / "recorder.map"
+
+    @property
     def control_endpoint(self) -> str:
         """The ZeroMQ endpoint of the control socket.
 
@@ -74,6 +84,19 @@ class RunDir:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode("ascii"))
         self._lock = lock
+
+    def leave_start(self, content: bytes) -> None:
+        """Leave what the engine began with for whoever comes later; the file appears whole or not at all.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        fresh = self.start.with_suffix(".new")
+        try:
+            fresh.write_bytes(content)
+            fresh.replace(self.start)
+        except OSError as error:
+            raise ConfigError(f"run_dir: cannot write {self.start}: {error.strerror}") from error
 
     def close(self) -> None:
         """Let another engine have the folder; safe to call twice. The files stay."""

@@ -17,6 +17,7 @@ from cortexwire.wire.codes import (
 from cortexwire.wire.descriptor import Descriptor, Electrode
 from cortexwire.wire.encoder import PacketEncoder
 from cortexwire.wire.header import HEADER_BYTES, MAX_CHANNELS
+from cortexwire.wire.journal import Applied, Loss, Span, Start, decode_journal
 from cortexwire.wire.output_frames import output_subscription, output_to_json, stamp_published, strip_times
 from cortexwire.wire.outputs import Clocks, Output, Times, decode_output, encode_output
 from cortexwire.wire.packets import Packet, decode_packet, encode_packet, stamp_sent, subscription
@@ -31,6 +32,16 @@ from cortexwire.wire.records import (
     encode_record_header,
     record_length,
 )
+from cortexwire.wire.segments import (
+    SEGMENT_HEADER_BYTES,
+    SEGMENT_SUFFIX,
+    SIDECAR,
+    SegmentHeader,
+    Sidecar,
+    decode_segment_header,
+    encode_segment_header,
+    segment_path,
+)
 
 __all__ = [
     "EVENT_DTYPE",
@@ -38,7 +49,11 @@ __all__ = [
     "MARKER_DTYPE",
     "MAX_CHANNELS",
     "RECORD_HEADER_BYTES",
+    "SEGMENT_HEADER_BYTES",
+    "SEGMENT_SUFFIX",
+    "SIDECAR",
     "USER_MARKER",
+    "Applied",
     "Clock",
     "Clocks",
     "Columns",
@@ -48,6 +63,7 @@ __all__ = [
     "Executor",
     "Kind",
     "Layout",
+    "Loss",
     "MarkerCode",
     "OutFlag",
     "OutKind",
@@ -58,21 +74,29 @@ __all__ = [
     "Record",
     "RecordHeader",
     "RecordKind",
+    "SegmentHeader",
+    "Sidecar",
+    "Span",
+    "Start",
     "Times",
     "Validity",
+    "decode_journal",
     "decode_output",
     "decode_packet",
     "decode_record",
     "decode_record_header",
+    "decode_segment_header",
     "encode_output",
     "encode_packet",
     "encode_record",
     "encode_record_header",
+    "encode_segment_header",
     "make_events",
     "make_markers",
     "output_subscription",
     "output_to_json",
     "record_length",
+    "segment_path",
     "stamp_published",
     "stamp_sent",
     "strip_times",

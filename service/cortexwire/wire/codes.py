@@ -141,7 +141,18 @@ class RecordKind(IntEnum):
     """What a record of the log or tap holds."""
 
     PACKET = 1
+    """A frame as it came, before the pipeline took it."""
     TICK = 2
+    """The time given to the pipeline, which is the record's own."""
     COMMAND = 3
+    """A command, as JSON, before the pipeline took it."""
     OUTPUT = 4
+    """A message as it was sent."""
     NOTE = 5
+    """What was worth saying, UTF-8."""
+    START = 6
+    """A new pipeline: `cortexwire.wire.journal.Start`."""
+    APPLIED = 7
+    """What became of the last command: `cortexwire.wire.journal.Applied`."""
+    LOSS = 8
+    """Records that are missing here: `cortexwire.wire.journal.Loss`; only a recorder writes it."""
