@@ -72,7 +72,12 @@ class Kinematics:
         self._rows = rows
         self._values = values
         self._hz = rate.hz
+        self._rate = rate
         self._hold_first = hold_first
+
+    def with_columns(self, columns: Sequence[Column]) -> "Kinematics":
+        """Other columns from the same rows and values."""
+        return Kinematics(columns, self._rows, self._values, self._rate, self._hold_first)
 
     def at(self, samples: Ints) -> Floats:
         """Values at `samples` `(n,)`: `(n, n_columns)`, NaN where undefined."""
@@ -106,3 +111,15 @@ class Kinematics:
         row = np.maximum(np.searchsorted(rows.starts, samples, "right") - 1, 0)
         covered = (samples >= rows.starts[row]) & (samples < rows.stops[row])
         return np.where(covered, value[row], np.nan)
+
+
+class JoinedKinematics:
+    """Columns of several kinematics side by side, each with rows of its own."""
+
+    def __init__(self, parts: Sequence[Kinematics]) -> None:
+        self._parts = tuple(parts)
+        self.columns = tuple(column for part in parts for column in part.columns)
+
+    def at(self, samples: Ints) -> Floats:
+        """Values at `samples` `(n,)`: `(n, n_columns)`, NaN where undefined."""
+        return np.concatenate([part.at(samples) for part in self._parts], axis=1)

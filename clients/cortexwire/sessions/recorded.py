@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cortexwire.errors import SessionError
 from cortexwire.sessions.grid import RowGrid, row_width
-from cortexwire.sessions.kinematics import Kinematics
+from cortexwire.sessions.kinematics import JoinedKinematics, Kinematics
 from cortexwire.sessions.session import DEFAULT_COLUMN_MS, TRIAL_DTYPE, Kind, Spikes, Trials
 from cortexwire.sessions.signals import CountSignal, EventSignal, PlacedCounts, WidebandSignal
 from cortexwire.types import Counts, Rate, Raw
@@ -34,7 +34,7 @@ class RecordedSession:
     rate: Rate
     signal: Signal
     descriptor: Descriptor
-    kinematics: Kinematics | None = None
+    kinematics: Kinematics | JoinedKinematics | None = None
     trials: Trials = field(default_factory=lambda: np.zeros(0, TRIAL_DTYPE))
     problems: tuple[str, ...] = ()
 

@@ -249,6 +249,14 @@ class BinStage:
         if isinstance(self._source, WidebandBins):
             self._source.listen(listener)
 
+    def crossings_of(self, closed: Bin) -> NDArray[np.void]:
+        """Crossings of the bin that a `Closed` has just announced, samples counted from its start.
+
+        Raises:
+            ConfigError: The stream is not one of samples.
+        """
+        return self._wideband_source("crossings").crossings_of(closed)
+
     def set_thresholds(self, thresholds_uv: tuple[float | None, ...]) -> None:
         """Put thresholds in force at the next bin's edge.
 

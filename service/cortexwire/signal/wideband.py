@@ -147,6 +147,11 @@ class WidebandBins(BinSource):
         kept = self._events[: self._integers[memory.N_COLLECTED]]
         return kept[np.lexsort((kept["channel"], kept["sample"]))]
 
+    def crossings_of(self, closed: Bin) -> NDArray[np.void]:
+        """Crossings of the bin that was closed last, ordered by sample, then channel, until more samples come."""
+        kept = self._events[: int(closed.counts.sum(dtype=np.int64))].copy()
+        return kept[np.lexsort((kept["channel"], kept["sample"]))]
+
     def listen(self, listener: CrossingListener) -> None:
         """Tell a listener, from here on, of crossings as they are kept."""
         kept = self._integers[memory.N_COLLECTED :]
