@@ -88,8 +88,6 @@ def export_nwb(
         elif session.kind == "wideband":
             recording = _crossed(recording, told)
         written = write(recording, out, who, replace=force, general=general, progress=told("writing"))
-    for fact in recording.crossings.notes if recording.crossings else ():
-        note(fact)
     if recording.started is None:
         note("when it was recorded is not known: the file says now (--start)")
     took_s, n_bytes = time.monotonic() - began, out.stat().st_size

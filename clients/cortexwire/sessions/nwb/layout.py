@@ -12,7 +12,7 @@ import numpy as np
 
 from cortexwire.sessions.nwb.clock import SampleClock, clock_of_timestamps
 from cortexwire.sessions.nwb.hdf import Reader, attribute, number, texts
-from cortexwire.sessions.nwb.scale import exact_rate
+from cortexwire.sessions.nwb.scale import exact_rate, said_rate
 
 ELECTRODES: Final = "general/extracellular_ephys/electrodes"
 ELECTRODE_MAP: Final = "general/extracellular_ephys/electrode_map"
@@ -79,7 +79,7 @@ def clock_of(reader: Reader, series: Series) -> SampleClock:
     group = reader.file[series.path]
     start = reader.child(group, "starting_time")
     if start is not None:
-        rate = exact_rate(float(number(start, "rate", 0.0)))
+        rate = said_rate(attribute(group, "comments"), exact_rate(float(number(start, "rate", 0.0))))
         return SampleClock(rate, float(np.asarray(start[()]).reshape(-1)[0]))
     return clock_of_timestamps(_flat(reader.child(group, "timestamps")))
 

@@ -110,9 +110,7 @@ def _choose(path: Path, reader: Reader, every: tuple[Series, ...], name: str | N
     if units:
         return None
     others = ", ".join(series.full_name for series in every) or "none"
-    raise SessionError(
-        f"{path}: expected an electrical series or units with spike times, the file has series: {others}"
-    )
+    raise SessionError(f"{path}: expected an electrical series or units with spike times, the file has: {others}")
 
 
 def _voltage(path: Path, reader: Reader, series: Series) -> _Found:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortexwire.sessions.matrix import Array, BlockMatrix
-from cortexwire.sessions.nwb.hdf import Reader, number, open_hdf, texts
+from cortexwire.sessions.nwb.hdf import Reader, attribute, number, open_hdf, texts
 from cortexwire.sessions.nwb.layout import Series
-from cortexwire.sessions.nwb.scale import microvolts_of
+from cortexwire.sessions.nwb.scale import microvolts_of, said_scale
 from cortexwire.sessions.signals import WidebandSignal
 
 _MIDDLE: Final = 2**15
@@ -83,7 +83,7 @@ def _scale(reader: Reader, group: Any, data: Any, n_channels: int) -> _Scale:
     each = reader.child(group, "channel_conversion")
     factors = np.full(n_channels, float(conversion))
     if each is None:
-        return _Scale(factors, microvolts_of(conversion), offset_v)
+        return _Scale(factors, said_scale(attribute(group, "comments"), microvolts_of(conversion)), offset_v)
     gains = np.asarray(each[()]).reshape(-1)
     if len(gains) != n_channels:
         return _Scale(factors, microvolts_of(conversion), offset_v)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cortexwire.runtime.nwb_export.chunks import sample_chunks
 from cortexwire.runtime.nwb_export.recording import Recording
-from cortexwire.sessions.nwb.scale import volts_of
+from cortexwire.sessions.nwb.scale import in_words, volts_of
 from cortexwire.sessions.session import DEFAULT_COLUMN_MS, Session
 from cortexwire.types import Rate
 from cortexwire.wire import OutKind
@@ -44,7 +44,7 @@ def add_raw(file: Any, session: Session, region: Any, progress: Callable[[float]
             rate=rate.hz,
             conversion=volts_of(session.uv_per_bit),
             description="Samples as they were acquired; volts = sample x conversion.",
-            comments=f"The rate is exactly {rate.num}/{rate.den} Hz.",
+            comments=in_words(rate, session.uv_per_bit),
         )
     )
 

@@ -12,7 +12,7 @@ from cortexwire.sessions.session import Session
 from cortexwire.types import Rate
 
 UNSORTED: Final = "unsorted threshold crossings"
-_SECOND_LOOK_S: Final = 600.0
+_READ_S: Final = 600.0
 
 
 def add_electrodes(file: Any, recording: Recording) -> Any:
@@ -45,8 +45,8 @@ def add_electrodes(file: Any, recording: Recording) -> Any:
     return file.create_electrode_table_region(list(range(session.n_channels)), "All channels, in order.")
 
 
-def add_crossings(file: Any, found: Crossings, rate: Rate) -> None:
-    """Add one unit for each channel, with its threshold and the times at which it was watched."""
+def add_crossings(file: Any, found: Crossings, rate: Rate) -> int:
+    """Add a unit for each channel that was watched, with its threshold and when it was; returns their number."""
     from pynwb.misc import Units
 
     order = np.argsort(found.crossings["channel"], kind="stable")
@@ -60,22 +60,24 @@ def add_crossings(file: Any, found: Crossings, rate: Rate) -> None:
     )
     file.add_unit_column("threshold_uv", "Threshold in microvolts of the filtered signal, NaN where there is none.")
     _add_kind_columns(file)
-    for channel, observed in enumerate(found.observed):
+    watched = [channel for channel, observed in enumerate(found.observed) if len(observed)]
+    for channel in watched:
         file.add_unit(
             spike_times=samples[edges[channel] : edges[channel + 1]] / rate.hz,
-            obs_intervals=observed / rate.hz,
+            obs_intervals=found.observed[channel] / rate.hz,
             electrodes=[channel],
             threshold_uv=float(found.thresholds_uv[channel]),
             sorting=UNSORTED,
             **{UNIT_COLUMN: 0},
         )
+    return len(watched)
 
 
 def add_events(file: Any, session: Session) -> int:
     """Add the events of a session that has no samples: a unit for each channel and number; returns their number."""
     from pynwb.misc import Units
 
-    step = max(1, int(session.rate.hz * _SECOND_LOOK_S))
+    step = max(1, int(session.rate.hz * _READ_S))
     spikes = np.concatenate(
         [session.events(start, min(session.n_samples, start + step)) for start in range(0, session.n_samples, step)]
     )

@@ -66,8 +66,7 @@ def export_nwb(
     if session.kind == "wideband":
         series.add_raw(file, session, region, progress)
         if recording.crossings is not None and recording.crossings.bins:
-            tables.add_crossings(file, recording.crossings, session.rate)
-            n_units = session.n_channels
+            n_units = tables.add_crossings(file, recording.crossings, session.rate)
     else:
         n_units = tables.add_events(file, session)
     series.add_kinematics(file, session)
