@@ -7,7 +7,6 @@ those words count where they agree with the numbers.
 """
 
 import re
-
 from decimal import Decimal
 from fractions import Fraction
 from math import inf, nextafter
