@@ -139,14 +139,20 @@ def test_whatever_is_exported_comes_back_bit_for_bit(
 def test_files_are_clean_in_both_validators(tmp_path: Path, dtype: str, kind: str) -> None:
     session = made(Rate(390_625, 16), dtype, kind=kind, electrodes=tuple(Electrode(f"e{n}", "A") for n in range(5)))
     marks = np.array([(100, 300, 1.5), (2000, 301, np.nan)], MARK_DTYPE)
-    recording = Recording(session, started=START, marks=marks, missing=((500, 700), (900, 950)))
+    gaps = np.array([(500, 700), (900, 950)])
+    session = replace(session, gaps=gaps)
+    recording = Recording(session, started=START, marks=marks)
     subject = Subject("M1", "Macaca mulatta", "P8Y", "F", "made up")
     general = {"experimenter": ["Doe, Jane"], "institution": "x", "lab": "y", "experiment_description": "z"}
     export_nwb(recording, tmp_path / "made.nwb", subject, general=general)
     assert complaints(tmp_path / "made.nwb") == []
     assert suggestions(tmp_path / "made.nwb") <= {"check_column_binary_capability"}
-    session_again = open_nwb(tmp_path / "made.nwb")
-    assert "250 samples in 2 stretch(es) are invalid by the file's own account" in session_again.problems
+    again = open_nwb(tmp_path / "made.nwb")
+    assert "250 samples are missing, in 2 gap(s)" in again.problems
+    np.testing.assert_array_equal(again.gaps, gaps)
+    if kind == "wideband":
+        assert not again.wideband(500, 700).any()
+        np.testing.assert_array_equal(again.wideband(700, 900), session.wideband(700, 900))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from cortexwire.sessions.build_kinematics import KinematicsReader, Timeline
 from cortexwire.sessions.build_signal import open_signal, open_stack, recorded_bins
 from cortexwire.sessions.description import Description, NoTrials, WidebandSpec, read_description
 from cortexwire.sessions.identities import channel_names, make_electrodes
+from cortexwire.sessions.nwb import is_reaching, open_nwb, open_reaching
+from cortexwire.sessions.nwb.opening import split_name
 from cortexwire.sessions.recorded import RecordedSession, Signal
 from cortexwire.sessions.session import TRIAL_DTYPE
 from cortexwire.sessions.stores import Store, open_store
@@ -30,7 +32,8 @@ def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSe
     """Open a recorded session.
 
     Args:
-        path: A `session.toml` of any name, a folder that holds one of that name, or a folder of wav files.
+        path: A `session.toml` of any name, a folder that holds one of that name, a folder of wav files, an NWB file
+            (`FILE#NAME` for one of several series), or a reaching session in MATLAB v7.3.
         data: Folder to look for the recording in first.
 
     Returns:
@@ -39,6 +42,11 @@ def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSe
     Raises:
         SessionError: It cannot be read as described: what was expected, what came, and where.
     """
+    place, _ = split_name(path)
+    if place.suffix.lower() == ".nwb":
+        return open_nwb(path)
+    if place.suffix.lower() == ".mat" and is_reaching(place):
+        return open_reaching(place)
     path = Path(path)
     if path.is_dir() and not (path / "session.toml").is_file():
         whole = Description(file=path.name, signal=WidebandSpec(), name=path.name)

@@ -28,6 +28,7 @@ class RecordedSession:
         kinematics: The columns, or none.
         trials: Trials in samples.
         problems: What had to be assumed.
+        gaps: Samples that were never recorded, `[start, stop)` each, `(n, 2)`, in order.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RecordedSession:
     kinematics: Kinematics | JoinedKinematics | None = None
     trials: Trials = field(default_factory=lambda: np.zeros(0, TRIAL_DTYPE))
     problems: tuple[str, ...] = ()
+    gaps: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     @property
     def kind(self) -> Kind:

@@ -16,7 +16,7 @@ from cortexwire.sessions.nwb.columns import read_columns
 from cortexwire.sessions.nwb.electrodes import ElectrodeTable
 from cortexwire.sessions.nwb.hdf import Reader, open_hdf
 from cortexwire.sessions.nwb.layout import Series, clock_of, find_series
-from cortexwire.sessions.nwb.trials import read_intervals, read_trials
+from cortexwire.sessions.nwb.trials import read_missing, read_trials
 from cortexwire.sessions.nwb.units import UNITS, has_units, read_units
 from cortexwire.sessions.nwb.voltage import channel_names, read_voltage
 from cortexwire.sessions.recorded import RecordedSession, Signal
@@ -68,18 +68,19 @@ def open_nwb(path: str | Path, series: str | None = None) -> RecordedSession:
         last_s = clock.start_s + signal.n_samples / clock.rate.hz
         kinematics, assumed = read_columns(reader, every, clock, last_s)
         trials, dropped = read_trials(reader, clock, signal.n_samples)
-        missing = read_intervals(reader, "intervals/invalid_times", clock, signal.n_samples)
+        gaps, invalid = read_missing(reader, clock, signal.n_samples)
         problems = (*found.problems, *assumed, *dropped, *reader.refused)
-    if len(missing):
-        n = int((missing["stop"] - missing["start"]).sum())
-        problems += (f"{n} samples in {len(missing)} stretch(es) are invalid by the file's own account",)
+    if len(gaps):
+        problems += (f"{int(np.diff(gaps).sum())} samples are missing, in {len(gaps)} gap(s)",)
+    if invalid:
+        problems += (f"{invalid} samples are invalid by the file's own account, and are read all the same",)
     name = path.stem if chosen is None or series is None else f"{path.stem}#{series}"
     columns = tuple(column.name for column in kinematics.columns) if kinematics else ()
     try:
         descriptor = Descriptor(name, found.electrodes, found.uv_per_bit, found.reference, columns)
     except ConfigError as error:
         raise SessionError(f"{path}: {error}") from error
-    return RecordedSession(name, clock.rate, signal, descriptor, kinematics, trials, problems)
+    return RecordedSession(name, clock.rate, signal, descriptor, kinematics, trials, problems, gaps)
 
 
 def split_name(path: str | Path) -> tuple[Path, str | None]:

@@ -1,6 +1,6 @@
 """The raw signal as the chunks in which it is written: read from the session when they are due, compressed, no more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -13,16 +13,33 @@ CHUNK_CHANNELS: Final = 64
 CHUNKS_AT_ONCE: Final = 8
 
 
-def sample_chunks(session: Session, progress: Callable[[float], Any]) -> Any:
+Gaps = tuple[tuple[int, int], ...]
+
+
+def between(gaps: Gaps, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The parts of `[start, stop)` that lie in no gap."""
+    for gap_start, gap_stop in gaps:
+        if gap_start >= stop:
+            break
+        if start < gap_start:
+            yield start, gap_start
+        start = max(start, gap_stop)
+    if start < stop:
+        yield start, stop
+
+
+def sample_chunks(session: Session, gaps: Gaps, progress: Callable[[float], Any]) -> Any:
     """An iterator for `H5DataIO` over the samples of a wideband session, `(n_samples, n_channels)`.
 
     Args:
         session: The session, read once from its beginning to its end.
+        gaps: Samples `[start, stop)` that are not there, and are written as zeros.
         progress: Told the share that is written.
     """
     from hdmf.data_utils import GenericDataChunkIterator
 
-    dtype = session.wideband(0, min(1, session.n_samples)).dtype
+    first = next(start for start, stop in between(gaps, 0, session.n_samples))
+    dtype = session.wideband(first, first + 1).dtype
     n_samples, n_channels = session.n_samples, session.n_channels
     across = min(n_channels, CHUNK_CHANNELS)
     rows = min(n_samples, max(1, CHUNK_BYTES // (across * dtype.itemsize)))
@@ -30,9 +47,11 @@ def sample_chunks(session: Session, progress: Callable[[float], Any]) -> Any:
     class Samples(GenericDataChunkIterator):  # type: ignore[misc]
         def _get_data(self, selection: tuple[slice, ...]) -> Any:
             time, channels = selection
-            samples = session.wideband(time.start, time.stop)[:, channels]
+            samples = np.zeros((time.stop - time.start, n_channels), dtype)
+            for start, stop in between(gaps, time.start, time.stop):
+                samples[start - time.start : stop - time.start] = session.wideband(start, stop)
             progress(time.stop / n_samples)
-            return samples
+            return samples[:, channels]
 
         def _get_maxshape(self) -> tuple[int, int]:
             return (n_samples, n_channels)

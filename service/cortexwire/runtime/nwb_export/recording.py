@@ -46,14 +46,14 @@ class Recording:
     """One recording to export.
 
     Attributes:
-        session: The signal, the columns and the trials; its sample 0 is time 0 of the file.
+        session: The signal, the columns and the trials; its sample 0 is time 0 of the file. One with `gaps`, `(n, 2)`,
+            is never asked for samples in them, and with `first_sample` has that index in the epoch of its outputs.
         started: When sample 0 was taken, with a time zone; none if nobody knows.
         identifier: What is unique to this recording; drawn at random if empty.
         crossings: Threshold crossings of a wideband signal, and what was observed.
         outputs: Messages in order, of the session's own epoch; taken one by one, and only decoded ones are kept.
         velocity_unit: Unit of the decoded velocity.
         marks: Marks, as `MARK_DTYPE`.
-        missing: Samples `[start, stop)` that were not recorded, and stand in the session as zeros.
         bundle: Name and hash of the bundle.
         configuration: What the pipeline was configured with.
         about: What the recording is, in words.
@@ -67,8 +67,18 @@ class Recording:
     outputs: Iterable[Output] = ()
     velocity_unit: str = ""
     marks: NDArray[np.void] = field(default_factory=_no_marks)
-    missing: tuple[tuple[int, int], ...] = ()
     bundle: str = ""
     configuration: dict[str, Any] = field(default_factory=dict)
     about: str = ""
     location: str = "unknown"
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Samples `[start, stop)` of the session that were not recorded."""
+        rows = np.asarray(getattr(self.session, "gaps", ()), np.int64).reshape(-1, 2)
+        return tuple((start, stop) for start, stop in rows.tolist())
+
+    @property
+    def first_sample(self) -> int:
+        """Index in the epoch of the session's sample 0."""
+        return int(getattr(self.session, "first_sample", 0))

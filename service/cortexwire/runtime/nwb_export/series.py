@@ -28,13 +28,15 @@ class _Rows(NamedTuple):
     values: NDArray[np.float32]
 
 
-def add_raw(file: Any, session: Session, region: Any, progress: Callable[[float], Any]) -> None:
-    """Add the raw signal as it is, to be written in chunks."""
+def add_raw(file: Any, recording: Recording, region: Any, progress: Callable[[float], Any]) -> None:
+    """Add the raw signal as it is, to be written in chunks; samples in gaps are zeros."""
     from hdmf.backends.hdf5 import H5DataIO
     from pynwb.ecephys import ElectricalSeries
 
-    rate = session.rate
-    data = H5DataIO(sample_chunks(session, progress), compression="gzip", compression_opts=1, shuffle=True)
+    session, rate = recording.session, recording.session.rate
+    data = H5DataIO(
+        sample_chunks(session, recording.gaps, progress), compression="gzip", compression_opts=1, shuffle=True
+    )
     file.add_acquisition(
         ElectricalSeries(
             name=RAW,
@@ -56,7 +58,7 @@ def add_decoded(file: Any, recording: Recording) -> int:
     ends, velocities = [], []
     for output in recording.outputs:
         if output.kind is OutKind.DECODED:
-            ends.append(output.end_sample)
+            ends.append(output.end_sample - recording.first_sample)
             velocities.append(output.tensors["velocity"].copy())
     if not ends:
         return 0

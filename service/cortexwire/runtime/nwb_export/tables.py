@@ -5,8 +5,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cortexwire.runtime.nwb_export.chunks import between
 from cortexwire.runtime.nwb_export.crossings import Crossings, Stretch
 from cortexwire.runtime.nwb_export.recording import Recording
+from cortexwire.sessions.nwb.trials import MISSING
 from cortexwire.sessions.nwb.units import UNIT_COLUMN
 from cortexwire.sessions.session import Session
 from cortexwire.types import Rate
@@ -73,14 +75,15 @@ def add_crossings(file: Any, found: Crossings, rate: Rate) -> int:
     return len(watched)
 
 
-def add_events(file: Any, session: Session) -> int:
+def add_events(file: Any, recording: Recording) -> int:
     """Add the events of a session that has no samples: a unit for each channel and number; returns their number."""
     from pynwb.misc import Units
 
+    session, gaps = recording.session, recording.gaps
     step = max(1, int(session.rate.hz * _READ_S))
-    spikes = np.concatenate(
-        [session.events(start, min(session.n_samples, start + step)) for start in range(0, session.n_samples, step)]
-    )
+    observed = list(between(gaps, 0, session.n_samples))
+    starts = ((start, stop, at) for start, stop in observed for at in range(start, stop, step))
+    spikes = np.concatenate([session.events(at, min(stop, at + step)) for start, stop, at in starts])
     order = np.lexsort((spikes["sample"], spikes["unit"], spikes["channel"]))
     spikes = spikes[order]
     numbers = spikes["unit"].astype(np.int64)
@@ -89,7 +92,7 @@ def add_events(file: Any, session: Session) -> int:
     rate = session.rate
     file.units = Units(name="units", description="Events as they were recorded.", resolution=1 / rate.hz)
     _add_kind_columns(file)
-    whole = np.array([[0, session.n_samples]]) / rate.hz
+    whole = np.array(observed) / rate.hz
     rows = np.union1d(key, silent)
     for row in rows.tolist():
         first, last = np.searchsorted(key, (row, row + 1))
@@ -156,10 +159,10 @@ def add_validity(file: Any, stretches: tuple[Stretch, ...], rate: Rate) -> None:
     file.add_time_intervals(table)
 
 
-def add_missing(file: Any, missing: tuple[tuple[int, int], ...], rate: Rate) -> None:
+def add_gaps(file: Any, gaps: tuple[tuple[int, int], ...], rate: Rate) -> None:
     """Add samples that were never recorded, and stand as zeros, as invalid times."""
-    for start, stop in missing:
-        file.add_invalid_time_interval(start_time=start / rate.hz, stop_time=stop / rate.hz, tags=["missing"])
+    for start, stop in gaps:
+        file.add_invalid_time_interval(start_time=start / rate.hz, stop_time=stop / rate.hz, tags=[MISSING])
 
 
 def _add_kind_columns(file: Any) -> None:

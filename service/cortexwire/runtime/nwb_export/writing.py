@@ -64,17 +64,17 @@ def export_nwb(
     region = tables.add_electrodes(file, recording)
     n_units = 0
     if session.kind == "wideband":
-        series.add_raw(file, session, region, progress)
+        series.add_raw(file, recording, region, progress)
         if recording.crossings is not None and recording.crossings.bins:
             n_units = tables.add_crossings(file, recording.crossings, session.rate)
     else:
-        n_units = tables.add_events(file, session)
+        n_units = tables.add_events(file, recording)
     series.add_kinematics(file, session)
     tables.add_trials(file, session)
     tables.add_marks(file, recording.marks, session.rate)
     if recording.crossings is not None:
         tables.add_validity(file, recording.crossings.stretches, session.rate)
-    tables.add_missing(file, recording.missing, session.rate)
+    tables.add_gaps(file, recording.gaps, session.rate)
     n_decoded = series.add_decoded(file, recording)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.nwb")
     try:
