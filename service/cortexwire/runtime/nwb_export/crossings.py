@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cortexwire.pipeline.bin_stage import BinStage, Closed, Event
+from cortexwire.pipeline.bin_stage import BinStage, Closed, Event, Started
 from cortexwire.signal.binning import DEAD, DISABLED, MASKED, Bin
 
 CROSSING_DTYPE = np.dtype([("sample", "<i8"), ("channel", "<u2")])
@@ -68,82 +68,117 @@ def find_crossings(
         frames: Packets of one epoch.
         progress: Told the last sample of each bin.
     """
-    keeper = _Keeper(stage, progress)
+    keeper = CrossingKeeper(stage.stream.n_channels, progress)
+    keeper.follow(stage)
     for frame in frames:
         stage.take(frame, keeper)
     stage.take_held(keeper)
     return keeper.result()
 
 
-class _Keeper:
-    """Takes the events of a chain."""
+class CrossingKeeper:
+    """Takes the events of a chain, or of one after the other where an engine began anew within a stream.
 
-    def __init__(self, stage: BinStage, progress: Callable[[int], Any]) -> None:
-        self._stage = stage
+    Args:
+        n_channels: Number of channels.
+        progress: Told the last sample of each bin.
+        epoch: The stream to keep; the first that comes if None.
+        first_sample: Index in the epoch from which samples are counted; bins that begin before it are left out.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        progress: Callable[[int], Any] = lambda _sample: None,
+        epoch: int | None = None,
+        first_sample: int = 0,
+    ) -> None:
+        self._n_channels = n_channels
         self._progress = progress
+        self._epoch = epoch
+        self._first = first_sample
+        self._stage: BinStage | None = None
+        self._wanted = False
         self._found: list[NDArray[np.void]] = []
         self._bins = 0
-        self._open: list[list[int]] = []
-        self._able: NDArray[np.bool_] = np.zeros(stage.stream.n_channels, np.bool_)
-        self._since: NDArray[np.int64] = np.zeros(stage.stream.n_channels, np.int64)
-        self._observed: list[list[tuple[int, int]]] = [[] for _ in range(stage.stream.n_channels)]
+        self._able: NDArray[np.bool_] = np.zeros(n_channels, np.bool_)
+        self._since: NDArray[np.int64] = np.zeros(n_channels, np.int64)
+        self._observed: list[list[tuple[int, int]]] = [[] for _ in range(n_channels)]
         self._last = 0
         self._stretches: list[Stretch] = []
+        self._thresholds: NDArray[np.float64] | None = None
+        self._notes: list[str] = []
+
+    def follow(self, stage: BinStage) -> None:
+        """Take the events of this chain from here on; what the last one remembered is over."""
+        self._leave()
+        self._stage, self._wanted = stage, False
 
     def append(self, event: Event, /) -> None:
         """Take one event as it happens."""
-        if not isinstance(event, Closed):
+        if isinstance(event, Started):
+            self._epoch = event.epoch if self._epoch is None else self._epoch
+            self._wanted = event.epoch == self._epoch
+        if not (isinstance(event, Closed) and self._wanted):
             return
         closed = event.bin
         self._progress(closed.end)
-        if not event.calibrated:
+        if not event.calibrated or closed.start < self._first or self._stage is None:
             return
         self._bins += 1
         events = self._stage.crossings_of(closed)
         if len(events):
             kept = np.zeros(len(events), CROSSING_DTYPE)
-            kept["sample"], kept["channel"] = events["sample"] + np.int64(closed.start), events["channel"]
+            kept["sample"] = events["sample"] + np.int64(closed.start - self._first)
+            kept["channel"] = events["channel"]
             self._found.append(kept)
-        self._watch(closed)
-        self._label(closed)
+        start, stop = closed.start - self._first, closed.end - self._first
+        self._watch(closed, start, stop)
+        self._label(closed, start, stop)
 
     def result(self) -> Crossings:
         """What was kept."""
-        self._shut(np.ones(len(self._able), np.bool_))
-        thresholds = self._stage.thresholds_uv
-        if thresholds is None:
-            thresholds = np.full(len(self._able), np.nan)
+        self._leave()
+        thresholds = np.full(self._n_channels, np.nan) if self._thresholds is None else self._thresholds
         return Crossings(
             np.concatenate(self._found) if self._found else np.zeros(0, CROSSING_DTYPE),
             np.where(np.isfinite(thresholds), thresholds, np.nan),
             tuple(np.array(each, np.int64).reshape(-1, 2) for each in self._observed),
             tuple(self._stretches),
             self._bins,
-            tuple(self._stage.notes),
+            tuple(self._notes),
         )
 
-    def _watch(self, closed: Bin) -> None:
+    def _leave(self) -> None:
+        """The chain that was followed is over."""
+        self._shut(np.ones(self._n_channels, np.bool_))
+        if self._stage is not None:
+            found = self._stage.thresholds_uv
+            self._thresholds = self._thresholds if found is None else found
+            self._notes += self._stage.notes
+
+    def _watch(self, closed: Bin, start: int, stop: int) -> None:
         """Extend what each channel has observed, or end it."""
-        if closed.start != self._last:
-            self._shut(np.ones(len(self._able), np.bool_))
+        if start != self._last:
+            self._shut(np.ones(self._n_channels, np.bool_))
         able = (closed.counts > 0) | ((closed.status & _UNABLE == 0) & (closed.observed > 0))
         self._shut(~able)
         begun = able & ~self._able
-        self._since[begun] = closed.start
+        self._since[begun] = start
         self._able |= begun
-        self._last = closed.end
+        self._last = stop
 
     def _shut(self, which: NDArray[np.bool_]) -> None:
         for channel in np.flatnonzero(which & self._able).tolist():
             self._observed[channel].append((int(self._since[channel]), self._last))
         self._able &= ~which
 
-    def _label(self, closed: Bin) -> None:
+    def _label(self, closed: Bin, start: int, stop: int) -> None:
         length = closed.end - closed.start
         if closed.observed == length:
             return
         label: Label = "missing" if closed.missing == length else "stale" if 2 * closed.observed < length else "partial"
-        one = Stretch(closed.start, closed.end, label, closed.observed, closed.missing, closed.artefact)
+        one = Stretch(start, stop, label, closed.observed, closed.missing, closed.artefact)
         last = self._stretches[-1] if self._stretches else None
         if last is not None and last.stop == one.start and last.label == label:
             sums = (getattr(last, name) + getattr(one, name) for name in ("observed", "missing", "artefact"))
