@@ -78,7 +78,8 @@ def test_scales_that_no_packet_can_carry_are_applied(tmp_path: Path, fields: dic
     add_voltage(file, samples(), **fields)
     session = open_nwb(write(file, tmp_path / "day.nwb"))
     came = session.wideband(0, 3000)
-    assert (came.dtype, session.uv_per_bit) == (np.float32, 1.0)
+    assert came.dtype == np.float32
+    assert session.uv_per_bit == 1.0
     np.testing.assert_allclose(came, wanted(samples().astype(np.float64)), rtol=1e-6)
     assert "read in microvolts" in session.problems[0]
 
@@ -185,6 +186,32 @@ def test_what_lies_in_another_file_is_named_and_not_followed(tmp_path: Path) -> 
         hdf["acquisition/near/data"] = h5py.ExternalLink("other.nwb", "/secret")
     with pytest.raises(SessionError, match="expected an electrical series or units"):
         open_nwb(path)
+
+
+def test_series_that_are_linked_twice_or_in_a_circle_are_found_once(tmp_path: Path) -> None:
+    file = with_electrodes(4)
+    add_voltage(file, samples(), "raw", conversion=1e-6)
+    path = write(file, tmp_path / "day.nwb")
+    with h5py.File(path, "r+") as hdf:
+        hdf["acquisition/again"] = h5py.SoftLink("/acquisition/raw")
+        hdf["acquisition/all"] = h5py.SoftLink("/acquisition")
+        hdf["acquisition/nowhere"] = h5py.SoftLink("/none")
+        hdf.require_group("processing")["circle"] = hdf["acquisition"]
+    assert [(stream.name, stream.kind) for stream in nwb_streams(path)] == [("raw", "wideband")]
+    assert open_nwb(path).n_samples == 3000
+
+
+def test_samples_that_cannot_be_read_are_an_error_that_says_which(tmp_path: Path) -> None:
+    file = with_electrodes(4)
+    add_voltage(file, compressed(samples(50_000)), conversion=1e-6)
+    path = write(file, tmp_path / "day.nwb")
+    with h5py.File(path, "r") as hdf:
+        chunk = hdf["acquisition/ElectricalSeries/data"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + 2 : chunk.byte_offset + 40] = bytes(38)
+    path.write_bytes(content)
+    with pytest.raises(SessionError, match=r"ElectricalSeries: samples \[0, 50000\)"):
+        open_nwb(path).wideband(0, 10)
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:

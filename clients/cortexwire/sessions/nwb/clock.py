@@ -25,6 +25,8 @@ STANDARD_HZ: Final = (
 """Rates that acquisition systems have; a measured rate that is near one of them is that."""
 _NEAR: Final = 1e-4
 _PROBES: Final = 1024
+_LEAST_PROBES: Final = 32
+_MOST_READ_BYTES: Final = 2**26
 _FIRST: Final = 4096
 
 
@@ -71,7 +73,10 @@ def clock_of_timestamps(timestamps: Any) -> SampleClock:
     first = np.asarray(timestamps[: min(n, _FIRST)], np.float64).reshape(-1)
     if n < 2 or not (np.diff(first) > 0).all():
         raise ValueError("expected two timestamps or more, ascending")
-    samples = np.unique(np.linspace(0, n - 1, _PROBES).astype(np.int64))
+    # Each look reads a chunk: the fewer, the larger they are.
+    chunk_bytes = 8 * (getattr(timestamps, "chunks", None) or (1,))[0]
+    probes = int(np.clip(_MOST_READ_BYTES // chunk_bytes, _LEAST_PROBES, _PROBES))
+    samples = np.unique(np.linspace(0, n - 1, probes).astype(np.int64))
     times_s = np.array([np.asarray(timestamps[int(sample)]).item() for sample in samples], np.float64)
     if not (np.diff(times_s) > 0).all():
         raise ValueError("expected ascending timestamps")

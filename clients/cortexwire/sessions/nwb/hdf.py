@@ -63,8 +63,9 @@ class Reader:
         return node
 
     def children(self, group: Any) -> Iterator[tuple[str, Any]]:
-        """Names and objects of a group, in order of names."""
-        for name in group:
+        """Names and objects of a group in order of names, those that it only links to last."""
+        hard = self._h5py.HardLink
+        for name in sorted(group, key=lambda name: (not isinstance(group.get(name, getlink=True), hard), name)):
             node = self._step(group, name)
             if node is not None:
                 yield name, node
@@ -76,6 +77,10 @@ class Reader:
     def is_dataset(self, node: Any) -> bool:
         """Whether it is a dataset."""
         return isinstance(node, self._h5py.Dataset)
+
+    def address(self, node: Any) -> int:
+        """Where an object is in the file: the same for one that is linked twice."""
+        return int(self._h5py.h5o.get_info(node.id).addr)
 
     def _step(self, group: Any, name: str) -> Any:
         link = group.get(name, getlink=True)

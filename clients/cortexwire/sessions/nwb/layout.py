@@ -60,14 +60,14 @@ class Series:
 
 
 def find_series(reader: Reader) -> tuple[Series, ...]:
-    """All time series of `acquisition` and `processing`, those of `acquisition` first."""
-    found = []
+    """All time series of `acquisition` and `processing`, those of `acquisition` first; one with two links once."""
+    found: list[Series] = []
+    seen: set[int] = set()
     for place in ("acquisition", "processing"):
         group = reader.child(reader.file, place)
         if group is not None and reader.is_group(group):
-            found += list(_series_below(reader, group))
-    seen = {series.path: series for series in found}
-    return tuple(seen.values())
+            found += _series_below(reader, group, seen)
+    return tuple(found)
 
 
 def clock_of(reader: Reader, series: Series) -> SampleClock:
@@ -99,10 +99,11 @@ def _flat(timestamps: Any) -> Any:
     return timestamps if timestamps.ndim == 1 else np.asarray(timestamps[()]).reshape(-1)
 
 
-def _series_below(reader: Reader, group: Any) -> Iterator[Series]:
+def _series_below(reader: Reader, group: Any, seen: set[int]) -> Iterator[Series]:
     for name, node in reader.children(group):
-        if not reader.is_group(node):
+        if not reader.is_group(node) or (address := reader.address(node)) in seen:
             continue
+        seen.add(address)
         data = reader.child(node, "data")
         timed = [reader.child(node, key) for key in ("timestamps", "starting_time")]
         if reader.is_dataset(data) and any(each is not None for each in timed):
@@ -110,7 +111,7 @@ def _series_below(reader: Reader, group: Any) -> Iterator[Series]:
             if series is not None:
                 yield series
         else:
-            yield from _series_below(reader, node)
+            yield from _series_below(reader, node, seen)
 
 
 def _holder(path: str) -> str:

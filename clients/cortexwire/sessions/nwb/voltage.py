@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cortexwire.errors import SessionError
 from cortexwire.sessions.matrix import Array, BlockMatrix
 from cortexwire.sessions.nwb.hdf import Reader, attribute, number, open_hdf, texts
 from cortexwire.sessions.nwb.layout import Series
@@ -95,10 +96,11 @@ def _signal(path: Path, series: Series, convert: Any) -> WidebandSignal:
     def read(start: int, stop: int) -> Array:
         with open_hdf(path) as file:
             data = file[series.path]["data"]
-            if data.ndim == 1:
-                return np.asarray(convert(data[start:stop, np.newaxis]))
-            rows = data[:, start:stop].T if series.channels_first else data[start:stop]
-            return np.asarray(convert(rows))
+            try:
+                rows = data[:, start:stop].T if series.channels_first else data[start:stop]
+            except OSError as error:  # damaged, or compressed in a way that h5py lacks
+                raise SessionError(f"{path}: {series.full_name}: samples [{start}, {stop}): {error}") from error
+            return np.asarray(convert(rows.reshape(stop - start, -1)))
 
     return WidebandSignal(BlockMatrix(series.n_rows, series.n_columns, read))
 

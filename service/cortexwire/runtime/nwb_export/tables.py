@@ -1,5 +1,6 @@
 """The tables of an exported file: electrodes, units, trials, marks, and where the signal is not to be trusted."""
 
+from itertools import chain, count
 from typing import Any, Final
 
 import numpy as np
@@ -25,9 +26,10 @@ def add_electrodes(file: Any, recording: Recording) -> Any:
         name="acquisition", description=f"The acquisition system of {session.descriptor.source}."
     )
     banks = [electrode.bank for electrode in electrodes] or [""] * session.n_channels
+    group_names = _group_names(banks)
     groups = {
         bank: file.create_electrode_group(
-            name=_group_name(bank),
+            name=group_names[bank],
             description=f"Electrodes of bank {bank}." if bank else "All electrodes that are in no bank.",
             location=location,
             device=device,
@@ -170,5 +172,12 @@ def _add_kind_columns(file: Any) -> None:
     file.add_unit_column(UNIT_COLUMN, "Number of the unit on its channel; 0 for unsorted crossings.")
 
 
-def _group_name(bank: str) -> str:
-    return (bank or "electrodes").replace("/", "_").replace(":", "_")
+def _group_names(banks: list[str]) -> dict[str, str]:
+    """A name for the group of each bank, no two alike, without what HDF5 paths trip over."""
+    names: dict[str, str] = {}
+    for bank in banks:
+        if bank not in names:
+            base = (bank or "electrodes").replace("/", "_").replace(":", "_")
+            taken = set(names.values())
+            names[bank] = next(name for name in chain((base,), (f"{base}_{n}" for n in count(2))) if name not in taken)
+    return names
