@@ -1,0 +1,269 @@
+// The array as a heat map: electrodes in channel order, grouped by bank, one figure at a time; a cell can be pointed at
+// with the mouse or walked to with the arrow keys, and says all that is known of it.
+
+import { Surface } from "./canvas.js";
+import { LEVELS } from "./palette.js";
+import { CHANNEL_FLAGS, DEAD, DISABLED, MASKED, RAILING, number } from "./words.js";
+
+const GUTTER = 26;
+const BETWEEN = 5;
+const LARGEST = 30;
+const UNKNOWN = 255;
+const FIGURES = {
+  rate: { array: "rate_hz", unit: "Hz", words: "crossings per second" },
+  noise: { array: "rms_uv", unit: "µV", words: "noise, RMS" },
+  threshold: { array: "threshold_uv", unit: "µV", words: "threshold" },
+};
+
+// Runs of channels of one bank, in channel order.
+export function banksOf(electrodes, n) {
+  const banks = [];
+  for (let channel = 0; channel < n; channel++) {
+    const name = electrodes[channel]?.bank ?? "";
+    if (!banks.length || banks.at(-1).name !== name) banks.push({ name, first: channel, count: 0 });
+    banks.at(-1).count += 1;
+  }
+  return banks;
+}
+
+// The number of columns for which cells are largest; one that fills its rows wins over one slightly larger.
+export function arrange(banks, width, height) {
+  const longest = Math.max(...banks.map((bank) => bank.count));
+  let best = { columns: 1, size: 0, worth: 0 };
+  for (let columns = 1; columns <= longest; columns++) {
+    const rows = banks.reduce((sum, bank) => sum + Math.ceil(bank.count / columns), 0);
+    const size = Math.floor(Math.min(width / columns, (height - BETWEEN * (banks.length - 1)) / rows, LARGEST));
+    const full = banks.every((bank) => bank.count % columns === 0);
+    const worth = size * (full ? 1.2 : 1);
+    if (worth > best.worth) best = { columns, size, worth };
+  }
+  return best;
+}
+
+export class Electrodes {
+  // `parts`: canvas, outline, readout, low, high, flags (elements). `onMask(channel)` asks to mask one.
+  constructor(parts, onMask) {
+    this.parts = parts;
+    this.onMask = onMask;
+    this.figure = "rate";
+    this.chosen = 0;
+    this.list = [];
+    this.n = 0;
+    this.surface = new Surface(parts.canvas, () => this.layOut());
+    parts.canvas.addEventListener("pointermove", (event) => this.point(event));
+    parts.canvas.addEventListener("pointerdown", (event) => this.point(event));
+    parts.canvas.addEventListener("keydown", (event) => this.walk(event));
+    parts.canvas.addEventListener("focus", () => this.choose(this.chosen));
+  }
+
+  describe(electrodes) {
+    this.list = electrodes;
+    this.n = 0;
+  }
+
+  show(figure) {
+    this.figure = figure;
+    this.range = null;
+    this.drawn?.fill(UNKNOWN);
+  }
+
+  layOut() {
+    this.drawn = new Uint8Array(this.n).fill(UNKNOWN);
+    this.status = new Uint8Array(this.n).fill(UNKNOWN);
+    this.blank = true;
+    if (!this.n) return;
+    const { ratio, width, height } = this.surface;
+    const named = this.list.some((electrode) => electrode.bank);
+    const gutter = named ? GUTTER * ratio : 0;
+    this.banks = banksOf(this.list, this.n);
+    const { columns, size } = arrange(this.banks, (width - gutter) / 1, height);
+    Object.assign(this, { columns, size: Math.max(1, size), gutter });
+    this.x = new Float32Array(this.n);
+    this.y = new Float32Array(this.n);
+    let top = 0;
+    for (const bank of this.banks) {
+      bank.top = top;
+      for (let i = 0; i < bank.count; i++) {
+        this.x[bank.first + i] = gutter + (i % columns) * this.size;
+        this.y[bank.first + i] = top + Math.floor(i / columns) * this.size;
+      }
+      top += Math.ceil(bank.count / columns) * this.size + BETWEEN * (ratio > 1 ? ratio : 1);
+    }
+  }
+
+  draw(palette, { arrays, head }) {
+    const n = head.engine.n_channels;
+    const values = arrays[FIGURES[this.figure].array];
+    if (!values || !n) return;
+    this.latest = arrays;
+    if (n !== this.n) {
+      this.n = n;
+      this.range = null;
+      this.layOut();
+      this.limits();
+    }
+    if (this.palette !== palette || this.blank) this.clean(palette);
+    this.measure(values);
+    const [low, high] = this.range;
+    for (let channel = 0; channel < n; channel++) {
+      const share = (Math.abs(values[channel]) - low) / (high - low);
+      const level = Number.isFinite(share) ? Math.round(Math.min(1, Math.max(0, share)) * (LEVELS - 1)) : UNKNOWN - 1;
+      const status = arrays.status[channel];
+      if (level === this.drawn[channel] && status === this.status[channel]) continue;
+      this.drawn[channel] = level;
+      this.status[channel] = status;
+      this.cell(palette, channel, level, status);
+    }
+    this.tell();
+  }
+
+  clean(palette) {
+    this.palette = palette;
+    this.blank = false;
+    this.drawn.fill(UNKNOWN);
+    this.surface.fill(palette.bg);
+    const { context, ratio } = this.surface;
+    if (!this.gutter) return;
+    context.fillStyle = palette.muted;
+    context.font = `600 ${13 * ratio}px ${getComputedStyle(this.parts.canvas).fontFamily}`;
+    context.textBaseline = "top";
+    for (const bank of this.banks) context.fillText(bank.name.slice(0, 3), 0, bank.top + 2 * ratio);
+  }
+
+  // The range grows at once and shrinks slowly, so that colours keep their meaning.
+  measure(values) {
+    let most = 0;
+    for (let channel = 0; channel < this.n; channel++) {
+      const size = Math.abs(values[channel]);
+      if (size > most && size < Infinity) most = size;
+    }
+    const wanted = most > 0 ? most : 1;
+    if (!this.range || wanted > this.range[1] || wanted < this.range[1] / 2.5) {
+      const ten = 10 ** Math.floor(Math.log10(wanted));
+      this.range = [0, [1, 2, 5, 10].find((step) => step * ten >= wanted) * ten];
+      this.drawn.fill(UNKNOWN);
+      const { unit } = FIGURES[this.figure];
+      this.parts.low.textContent = "0";
+      this.parts.high.textContent = `${this.figure === "threshold" ? "−" : ""}${this.range[1]} ${unit}`;
+    }
+  }
+
+  // Each fault has a shape of its own, so that no colour has to be told from another.
+  cell(palette, channel, level, status) {
+    const { context, ratio } = this.surface;
+    const x = this.x[channel];
+    const y = this.y[channel];
+    const side = Math.max(1, this.size - ratio);
+    context.fillStyle = level < LEVELS && !status ? palette.ramp[level] : palette.none;
+    context.fillRect(x, y, side, side);
+    if (!status) return;
+    const inner = side * 0.24;
+    context.strokeStyle = status & (DEAD | RAILING) ? palette.alarm : palette.text;
+    context.lineWidth = Math.max(1, side / 7);
+    context.beginPath();
+    if (status & DEAD) {
+      context.moveTo(x + inner, y + inner);
+      context.lineTo(x + side - inner, y + side - inner);
+      context.moveTo(x + side - inner, y + inner);
+      context.lineTo(x + inner, y + side - inner);
+    } else if (status & RAILING) {
+      context.moveTo(x + inner, y + side - inner);
+      context.lineTo(x + side / 2, y + inner);
+      context.lineTo(x + side - inner, y + side - inner);
+      context.closePath();
+    } else if (status & MASKED) {
+      context.moveTo(x + inner, y + side - inner);
+      context.lineTo(x + side - inner, y + inner);
+    } else if (status & DISABLED) {
+      context.moveTo(x + inner, y + side / 2);
+      context.lineTo(x + side - inner, y + side / 2);
+    }
+    context.stroke();
+  }
+
+  point(event) {
+    const { ratio } = this.surface;
+    const x = event.offsetX * ratio;
+    const y = event.offsetY * ratio;
+    for (let channel = 0; channel < this.n; channel++) {
+      const left = this.x[channel];
+      const top = this.y[channel];
+      if (x >= left && x < left + this.size && y >= top && y < top + this.size) {
+        this.choose(channel);
+        return;
+      }
+    }
+  }
+
+  walk(event) {
+    const bank = this.banks?.find(({ first, count }) => this.chosen < first + count);
+    if (!bank) return;
+    const step = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: Math.min(this.columns, bank.count),
+      ArrowUp: -Math.min(this.columns, bank.count),
+      PageDown: bank.first + bank.count - this.chosen,
+      PageUp: bank.first - 1 - this.chosen,
+      Home: -this.chosen,
+      End: this.n - 1 - this.chosen,
+    }[event.key];
+    if (step !== undefined) {
+      event.preventDefault();
+      this.choose(Math.min(this.n - 1, Math.max(0, this.chosen + step)));
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      this.onMask(this.chosen);
+    }
+  }
+
+  limits() {
+    this.parts.canvas.setAttribute("aria-valuemin", "0");
+    this.parts.canvas.setAttribute("aria-valuemax", String(Math.max(0, this.n - 1)));
+    this.choose(Math.min(this.chosen, Math.max(0, this.n - 1)));
+  }
+
+  choose(channel) {
+    this.chosen = channel;
+    if (!this.n) return;
+    const { outline } = this.parts;
+    const { ratio } = this.surface;
+    outline.hidden = false;
+    outline.style.transform = `translate(${this.x[channel] / ratio}px, ${this.y[channel] / ratio}px)`;
+    outline.style.width = outline.style.height = `${Math.max(3, this.size / ratio)}px`;
+    this.tell(true);
+  }
+
+  name(channel) {
+    return this.list[channel]?.id ?? `channel ${channel}`;
+  }
+
+  flags(channel) {
+    const status = this.latest?.status[channel] ?? 0;
+    return CHANNEL_FLAGS.filter(([bit]) => status & bit).map(([, word]) => word);
+  }
+
+  tell(moved = false) {
+    if (!this.latest || !this.n) return;
+    const { rate_hz: rate, rms_uv: rms, threshold_uv: threshold, status } = this.latest;
+    const c = this.chosen;
+    const { id, bank } = this.list[c] ?? {};
+    const where = [id ? `${id}` : "", bank ? `bank ${bank}` : "", `channel ${c}`].filter(Boolean);
+    const { electrode, values, flags, canvas } = this.parts;
+    electrode.textContent = where.join(" · ");
+    const what = `${number(rate[c])} Hz · RMS ${number(rms[c])} µV · threshold ${number(threshold[c])} µV`;
+    values.textContent = [what, ...this.flags(c)].join(" · ");
+    const spoken = `${where.join(", ")}: ${[what, ...this.flags(c)].join(", ")}`;
+    if (moved || document.activeElement !== canvas) {
+      canvas.setAttribute("aria-valuenow", String(c));
+      canvas.setAttribute("aria-valuetext", spoken);
+    }
+    const shapes = { dead: "×", railing: "△", masked: "╱", disabled: "–" };
+    const found = CHANNEL_FLAGS.map(([bit, word]) => {
+      let count = 0;
+      for (let channel = 0; channel < this.n; channel++) count += status[channel] & bit ? 1 : 0;
+      return count ? `${shapes[word]} ${count} ${word}` : "";
+    }).filter(Boolean);
+    flags.textContent = found.length ? found.join("   ") : "all electrodes in use";
+  }
+}
