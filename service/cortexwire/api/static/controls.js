@@ -8,8 +8,6 @@ import { clock } from "./words.js";
 
 const TOAST_MS = 6000;
 const JOB_MS = 400;
-const ENDED = /^(done|finished|succeeded|failed|refused|cancelled|error)$/;
-const BAD = /^(failed|refused|cancelled|error)$/;
 
 export class Controls {
   // `scene()` gives the newest head (or null), electrodes, and the number of channels.
@@ -72,9 +70,7 @@ export class Controls {
 
   told(name, { status, told }) {
     const { action } = this.dialogs;
-    const job = told?.job ?? (status === 202 ? told : null);
-    const id = job?.id ?? (typeof told?.job === "string" ? told.job : null);
-    if (id) this.follow(id, action.verb);
+    if (status === 202 && told?.id) this.follow(told.id, action.verb);
     else this.toast("ok", `${action.verb}: done${at(told)}`);
   }
 
@@ -91,13 +87,14 @@ export class Controls {
         this.failed(`${verb}: how it went is not known`, problem);
         return;
       }
-      const state = job.state ?? job.status ?? "";
+      const { state } = job;
       const share = Number.isFinite(job.progress) ? ` ${Math.round(100 * job.progress)} %` : "";
-      const why = job.problem?.detail ?? job.problem ?? job.detail ?? job.note ?? "";
-      toast.say(`${verb}: ${state}${share}${why ? `. ${why}` : ""}`);
-      if (!ENDED.test(state)) continue;
+      const why = job.problem ?? "";
+      toast.say(`${verb}: ${job.phase ?? state}${share}`);
+      if (state === "running") continue;
       toast.remove();
-      this.toast(BAD.test(state) ? "alarm" : "ok", `${verb}: ${state}${why ? `. ${why}` : ""}`, { stays: BAD.test(state) });
+      const failed = state !== "done";
+      this.toast(failed ? "alarm" : "ok", `${verb}: ${state}${why ? `. ${why}` : ""}`, { stays: failed });
       return;
     }
   }

@@ -34,7 +34,7 @@ export class CursorPlane {
     const { history } = this;
     if (this.generation !== history.generation) this.reset();
     const cursor = knownCursor(history);
-    const target = knownTarget(history) ?? null;
+    const target = knownTarget(history);
     const velocity = knownVelocity(history);
     this.hasKnown = Boolean(target || (velocity && !cursor));
     const keep = Math.max(0, 1 - binS / LEAK_S);
@@ -44,8 +44,9 @@ export class CursorPlane {
       const slot = history.slot(bin);
       const decoded = [history.vx, history.vy];
       for (let axis = 0; axis < 2; axis++) {
-        this.move("decoded", axis, cursor ? cursor[axis][slot] : NaN, decoded[axis][slot] * binS, keep);
-        this.move("known", axis, target ? target[axis][slot] : NaN, velocity ? velocity[axis][slot] * binS : 0, keep);
+        const known = (pair) => (pair ? history.knownAt(pair[axis], bin) : NaN);
+        this.move("decoded", axis, known(cursor), decoded[axis][slot] * binS, keep);
+        this.move("known", axis, known(target), known(velocity) * binS, keep);
       }
       this.length = Math.min(TRAIL, this.length + 1);
     }

@@ -7,6 +7,7 @@ const NONE = -1;
 export class History {
   constructor() {
     this.tag = new Int32Array(SLOTS).fill(NONE);
+    this.knownTag = new Int32Array(SLOTS).fill(NONE);
     this.vx = new Float32Array(SLOTS);
     this.vy = new Float32Array(SLOTS);
     this.validity = new Uint8Array(SLOTS);
@@ -22,6 +23,7 @@ export class History {
 
   clear() {
     this.tag.fill(NONE);
+    this.knownTag.fill(NONE);
     this.newest = NONE;
     this.generation = (this.generation ?? 0) + 1; // pictures made before are of another stream
   }
@@ -39,12 +41,11 @@ export class History {
     return this.counts.subarray(at, at + this.nChannels);
   }
 
-  // Takes a frame; returns the first bin that is new, or null where there is none.
   take({ head, arrays }) {
     const names = (head.columns ?? []).join();
-    const n = head.engine.n_channels;
-    if (head.engine.epoch !== this.epoch || n !== this.nChannels || names !== this.columns) {
-      this.epoch = head.engine.epoch;
+    const n = head.engine.n_channels ?? 0;
+    if ((head.engine.epoch ?? "") !== this.epoch || n !== this.nChannels || names !== this.columns) {
+      this.epoch = head.engine.epoch ?? "";
       this.columns = names;
       this.nChannels = n;
       this.counts = new Uint8Array(SLOTS * n);
@@ -52,16 +53,13 @@ export class History {
       this.clear();
     }
     const bins = arrays.bins;
-    if (!bins || bins.length === 0) return null;
-    if (bins[bins.length - 1] < this.newest - SLOTS / 4) this.clear(); // the same epoch, begun again
+    if (!bins) return;
+    if (bins.length && bins[bins.length - 1] < this.newest - SLOTS / 4) this.clear(); // the same epoch, begun again
     this.put(bins, arrays);
-    return bins[0];
   }
 
-  put(bins, { velocity, validity, flags, latency_us: latency, counts, columns }) {
+  put(bins, { velocity, validity, flags, latency_us: latency, counts, columns, column_bins: columnBins }) {
     const n = this.nChannels;
-    const width = this.known.length;
-    const rows = width && columns ? columns.length / width : 0;
     for (let i = 0; i < bins.length; i++) {
       const bin = bins[i];
       const slot = bin & MASK;
@@ -75,10 +73,26 @@ export class History {
       if (counts && counts.length === bins.length * n) {
         this.counts.set(counts.subarray(i * n, (i + 1) * n), slot * n);
       }
-      // Rows carry no bin: those of a frame lie evenly over its bins, which is exact to a bin.
-      const row = rows ? Math.max(0, Math.floor(((i + 1) * rows) / bins.length) - 1) * width : NONE;
-      for (let j = 0; j < width; j++) this.known[j][slot] = row === NONE ? NaN : columns[row + j];
       if (bin > this.newest) this.newest = bin;
     }
+    if (columns?.length && this.known.length) this.putKnown(bins, columns, columnBins);
+  }
+
+  // The last row in a bin is what is known of it. Columns may come a frame before their bin, or after it.
+  putKnown(bins, columns, columnBins) {
+    const width = this.known.length;
+    const rows = columns.length / width;
+    for (let row = 0; row < rows; row++) {
+      const bin = columnBins ? columnBins[row] : bins[Math.floor((row * bins.length) / rows)];
+      if (bin === undefined || bin < 0) continue;
+      const slot = bin & MASK;
+      this.knownTag[slot] = bin;
+      for (let j = 0; j < width; j++) this.known[j][slot] = columns[row * width + j];
+    }
+  }
+
+  // Where a column is known in a bin; NaN where it is not.
+  knownAt(ring, bin) {
+    return this.knownTag[bin & MASK] === bin ? ring[bin & MASK] : NaN;
   }
 }

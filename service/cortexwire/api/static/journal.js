@@ -4,8 +4,11 @@ import { clock, pretty, since, troubles, whole } from "./words.js";
 
 const KEPT = 60;
 const MINUTE_MS = 60_000;
-// Counts that grow while all is well, or that another one of the list tells better.
-const ORDINARY = /^(accepted|decoded_bins|safe_bins|frames|outputs|bins|commands|ticks|packets|settling_samples|missing_samples|railing_samples|artefact_samples|overlapping_samples|.*_ns|.*_bytes)$/;
+// Counters that grow when something is wrong; the others count work, or tell of the same once more.
+const FAULTS = new RegExp(
+  "^(lost_packets|duplicates|reordered|old_epoch|mismatched|restarts|restarts_same_epoch|gaps|partial_bins|stale_bins|" +
+    "late_bins|nonfinite_bins|skipped_bins|resets|tap_refused|budget_breaches|malformed_.+)$",
+);
 
 export class Journal {
   constructor(list) {
@@ -50,7 +53,7 @@ export class Journal {
   count(counters) {
     const now = Date.now();
     for (const [name, value] of Object.entries(counters)) {
-      if (ORDINARY.test(name) || !Number.isFinite(value)) continue;
+      if (!FAULTS.test(name)) continue;
       const by = this.counters ? value - (this.counters[name] ?? 0) : 0;
       if (by > 0) this.grow(name, by, now);
     }

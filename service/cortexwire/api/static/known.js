@@ -45,7 +45,7 @@ export function agreement(history, n) {
       if (!history.has(bin)) continue;
       const slot = history.slot(bin);
       const a = decoded[axis][slot];
-      const b = known[axis][slot];
+      const b = history.knownAt(known[axis], bin);
       if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
       m += 1;
       sumA += a;

@@ -163,21 +163,21 @@ export class VelocityLane extends Lane {
     const x = (bin) => width - (newest - bin + 0.5) * pixels;
     if (known) {
       context.setLineDash([5 * ratio, 3 * ratio]);
-      this.trace(known, newest, bins, x, y, palette.known, 1.75 * ratio);
+      this.trace((bin) => history.knownAt(known, bin), newest, bins, x, y, palette.known, 1.75 * ratio);
       context.setLineDash([]);
     }
-    this.trace(this.component ? history.vy : history.vx, newest, bins, x, y, palette.decoded, 2 * ratio);
+    const decoded = this.component ? history.vy : history.vx;
+    this.trace((bin) => (history.has(bin) ? decoded[history.slot(bin)] : NaN), newest, bins, x, y, palette.decoded, 2 * ratio);
   }
 
-  trace(values, newest, bins, x, y, colour, width) {
+  trace(valueAt, newest, bins, x, y, colour, width) {
     const { context } = this.surface;
-    const history = this.history;
     context.strokeStyle = colour;
     context.lineWidth = width;
     context.beginPath();
     let pen = false;
     for (let bin = newest - bins + 1; bin <= newest; bin++) {
-      const value = history.has(bin) ? values[history.slot(bin)] : NaN;
+      const value = valueAt(bin);
       if (!Number.isFinite(value)) pen = false;
       else if (pen) context.lineTo(x(bin), y(value));
       else context.moveTo(x(bin), y(value));
@@ -187,6 +187,8 @@ export class VelocityLane extends Lane {
   }
 }
 
+const larger = (most, value) => (Math.abs(value) > most && Math.abs(value) < Infinity ? Math.abs(value) : most);
+
 // A round scale that holds the values of the last bins: it grows at once and shrinks only when far too large.
 export function roundScale(history, newest, bins, before) {
   let most = 0;
@@ -194,10 +196,8 @@ export function roundScale(history, newest, bins, before) {
   for (let bin = newest - bins + 1; bin <= newest; bin++) {
     if (!history.has(bin)) continue;
     const slot = history.slot(bin);
-    for (const values of [history.vx, history.vy, ...known]) {
-      const size = Math.abs(values[slot]);
-      if (size > most && Number.isFinite(size)) most = size;
-    }
+    most = larger(larger(most, history.vx[slot]), history.vy[slot]);
+    for (const ring of known) most = larger(most, history.knownAt(ring, bin));
   }
   const wanted = RISE * most;
   if (before && wanted <= before && wanted > before / 4) return before;
