@@ -7,12 +7,13 @@ import { CHANNEL_FLAGS, DEAD, DISABLED, MASKED, RAILING, number } from "./words.
 
 const GUTTER = 26;
 const BETWEEN = 5;
-const LARGEST = 30;
+const LARGEST = 40;
+const MOST_ASPECT = 1.8;
 const UNKNOWN = 255;
 const FIGURES = {
-  rate: { array: "rate_hz", unit: "Hz", words: "crossings per second" },
-  noise: { array: "rms_uv", unit: "µV", words: "noise, RMS" },
-  threshold: { array: "threshold_uv", unit: "µV", words: "threshold" },
+  rate: { array: "rate_hz", unit: "Hz", sign: "" },
+  noise: { array: "rms_uv", unit: "µV RMS", sign: "" },
+  threshold: { array: "threshold_uv", unit: "µV", sign: "−" },
 };
 
 // Runs of channels of one bank, in channel order.
@@ -26,19 +27,23 @@ export function banksOf(electrodes, n) {
   return banks;
 }
 
-// The number of columns for which cells are largest; one that fills its rows wins over one slightly larger.
+// The number of columns for which cells are largest; one that fills its rows wins over one slightly larger. Cells are
+// as wide and as high as there is room, within reason.
 export function arrange(banks, width, height) {
   const longest = Math.max(...banks.map((bank) => bank.count));
-  let best = { columns: 1, size: 0, worth: 0 };
+  let best = { columns: 1, wide: 1, high: 1, worth: 0 };
   for (let columns = 1; columns <= longest; columns++) {
     const rows = banks.reduce((sum, bank) => sum + Math.ceil(bank.count / columns), 0);
-    const size = Math.floor(Math.min(width / columns, (height - BETWEEN * (banks.length - 1)) / rows, LARGEST));
-    const full = banks.every((bank) => bank.count % columns === 0);
-    const worth = size * (full ? 1.2 : 1);
-    if (worth > best.worth) best = { columns, size, worth };
+    const wide = Math.floor(width / columns);
+    const high = Math.floor((height - BETWEEN * (banks.length - 1)) / rows);
+    const side = Math.min(wide, high);
+    const worth = side * (banks.every((bank) => bank.count % columns === 0) ? 1.2 : 1) + 1 / columns;
+    if (worth > best.worth) best = { columns, wide: limit(wide, side), high: limit(high, side), worth };
   }
   return best;
 }
+
+const limit = (length, side) => Math.max(1, Math.min(length, Math.round(MOST_ASPECT * side), LARGEST));
 
 export class Electrodes {
   // `parts`: canvas, outline, readout, low, high, flags (elements). `onMask(channel)` asks to mask one.
@@ -76,18 +81,18 @@ export class Electrodes {
     const named = this.list.some((electrode) => electrode.bank);
     const gutter = named ? GUTTER * ratio : 0;
     this.banks = banksOf(this.list, this.n);
-    const { columns, size } = arrange(this.banks, (width - gutter) / 1, height);
-    Object.assign(this, { columns, size: Math.max(1, size), gutter });
+    const { columns, wide, high } = arrange(this.banks, width - gutter, height);
+    Object.assign(this, { columns, wide, high, gutter });
     this.x = new Float32Array(this.n);
     this.y = new Float32Array(this.n);
     let top = 0;
     for (const bank of this.banks) {
       bank.top = top;
       for (let i = 0; i < bank.count; i++) {
-        this.x[bank.first + i] = gutter + (i % columns) * this.size;
-        this.y[bank.first + i] = top + Math.floor(i / columns) * this.size;
+        this.x[bank.first + i] = gutter + (i % columns) * wide;
+        this.y[bank.first + i] = top + Math.floor(i / columns) * high;
       }
-      top += Math.ceil(bank.count / columns) * this.size + BETWEEN * (ratio > 1 ? ratio : 1);
+      top += Math.ceil(bank.count / columns) * high + BETWEEN;
     }
   }
 
@@ -104,6 +109,7 @@ export class Electrodes {
     }
     if (this.palette !== palette || this.blank) this.clean(palette);
     this.measure(values);
+    if (!this.range) return;
     const [low, high] = this.range;
     for (let channel = 0; channel < n; channel++) {
       const share = (Math.abs(values[channel]) - low) / (high - low);
@@ -130,22 +136,22 @@ export class Electrodes {
     for (const bank of this.banks) context.fillText(bank.name.slice(0, 3), 0, bank.top + 2 * ratio);
   }
 
-  // The range grows at once and shrinks slowly, so that colours keep their meaning.
+  // From the 2nd to the 98th percentile, so that one wild channel does not dim all others; rates count from zero. It is
+  // changed only where values have left it far behind, so that colours keep their meaning.
   measure(values) {
-    let most = 0;
-    for (let channel = 0; channel < this.n; channel++) {
-      const size = Math.abs(values[channel]);
-      if (size > most && size < Infinity) most = size;
-    }
-    const wanted = most > 0 ? most : 1;
-    if (!this.range || wanted > this.range[1] || wanted < this.range[1] / 2.5) {
-      const ten = 10 ** Math.floor(Math.log10(wanted));
-      this.range = [0, [1, 2, 5, 10].find((step) => step * ten >= wanted) * ten];
-      this.drawn.fill(UNKNOWN);
-      const { unit } = FIGURES[this.figure];
-      this.parts.low.textContent = "0";
-      this.parts.high.textContent = `${this.figure === "threshold" ? "−" : ""}${this.range[1]} ${unit}`;
-    }
+    const sizes = Float32Array.from(values, Math.abs).filter((size) => size < Infinity).sort();
+    if (!sizes.length) return;
+    const at = (share) => sizes[Math.min(sizes.length - 1, Math.floor(share * sizes.length))];
+    const top = at(0.98) || 1;
+    const bottom = this.figure === "rate" ? 0 : at(0.02);
+    const width = this.range ? this.range[1] - this.range[0] : 0;
+    if (width && Math.abs(top - this.range[1]) < 0.25 * width && Math.abs(bottom - this.range[0]) < 0.25 * width) return;
+    const step = 10 ** Math.floor(Math.log10(Math.max(top - bottom, 1e-3))) / 2;
+    this.range = [step * Math.floor(bottom / step), step * Math.ceil(top / step + 0.01)];
+    this.drawn.fill(UNKNOWN);
+    const { unit, sign } = FIGURES[this.figure];
+    this.parts.low.textContent = `${sign}${Number(this.range[0].toPrecision(3))}`.replace(/^−0$/, "0");
+    this.parts.high.textContent = `${sign}${Number(this.range[1].toPrecision(3))} ${unit}`;
   }
 
   // Each fault has a shape of its own, so that no colour has to be told from another.
@@ -153,30 +159,33 @@ export class Electrodes {
     const { context, ratio } = this.surface;
     const x = this.x[channel];
     const y = this.y[channel];
-    const side = Math.max(1, this.size - ratio);
+    const wide = Math.max(1, this.wide - ratio);
+    const high = Math.max(1, this.high - ratio);
     context.fillStyle = level < LEVELS && !status ? palette.ramp[level] : palette.none;
-    context.fillRect(x, y, side, side);
+    context.fillRect(x, y, wide, high);
     if (!status) return;
-    const inner = side * 0.24;
+    const side = Math.min(wide, high);
+    const half = side * 0.28;
+    const [cx, cy] = [x + wide / 2, y + high / 2];
     context.strokeStyle = status & (DEAD | RAILING) ? palette.alarm : palette.text;
-    context.lineWidth = Math.max(1, side / 7);
+    context.lineWidth = Math.max(1, side / 8);
     context.beginPath();
     if (status & DEAD) {
-      context.moveTo(x + inner, y + inner);
-      context.lineTo(x + side - inner, y + side - inner);
-      context.moveTo(x + side - inner, y + inner);
-      context.lineTo(x + inner, y + side - inner);
+      context.moveTo(cx - half, cy - half);
+      context.lineTo(cx + half, cy + half);
+      context.moveTo(cx + half, cy - half);
+      context.lineTo(cx - half, cy + half);
     } else if (status & RAILING) {
-      context.moveTo(x + inner, y + side - inner);
-      context.lineTo(x + side / 2, y + inner);
-      context.lineTo(x + side - inner, y + side - inner);
+      context.moveTo(cx - half, cy + half);
+      context.lineTo(cx, cy - half);
+      context.lineTo(cx + half, cy + half);
       context.closePath();
     } else if (status & MASKED) {
-      context.moveTo(x + inner, y + side - inner);
-      context.lineTo(x + side - inner, y + inner);
+      context.moveTo(cx - half, cy + half);
+      context.lineTo(cx + half, cy - half);
     } else if (status & DISABLED) {
-      context.moveTo(x + inner, y + side / 2);
-      context.lineTo(x + side - inner, y + side / 2);
+      context.moveTo(cx - half, cy);
+      context.lineTo(cx + half, cy);
     }
     context.stroke();
   }
@@ -188,7 +197,7 @@ export class Electrodes {
     for (let channel = 0; channel < this.n; channel++) {
       const left = this.x[channel];
       const top = this.y[channel];
-      if (x >= left && x < left + this.size && y >= top && y < top + this.size) {
+      if (x >= left && x < left + this.wide && y >= top && y < top + this.high) {
         this.choose(channel);
         return;
       }
@@ -230,7 +239,8 @@ export class Electrodes {
     const { ratio } = this.surface;
     outline.hidden = false;
     outline.style.transform = `translate(${this.x[channel] / ratio}px, ${this.y[channel] / ratio}px)`;
-    outline.style.width = outline.style.height = `${Math.max(3, this.size / ratio)}px`;
+    outline.style.width = `${Math.max(4, this.wide / ratio)}px`;
+    outline.style.height = `${Math.max(4, this.high / ratio)}px`;
     this.tell(true);
   }
 

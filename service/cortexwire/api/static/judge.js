@@ -71,10 +71,10 @@ function output({ head, tally, newestFlags }, stale) {
   const { armed, neutral } = head.engine;
   if (stale) return tile("alarm", armed ? "Unknown" : "NOT ARMED", armed ? "armed when last heard" : "when last heard");
   if (neutral) return tile("alarm", "NEUTRAL", armed ? "stop is on: zeros go out" : "stop is on; not armed");
-  if (!armed) return tile("off", "NOT ARMED", "nothing is acted on");
+  if (!armed) return tile("off", "NOT ARMED", "nobody may act on it");
   if (!(newestFlags & COMMAND)) return tile("warn", "ARMED", "but this bin is no command");
-  if (tally.commands < tally.bins) return tile("live", "ARMED", `${tally.commands} of ${tally.bins} bins command`);
-  return tile("live", "ARMED", "every bin is a command");
+  if (tally.commands < tally.bins) return tile("live", "ARMED", `${tally.commands} of ${tally.bins} bins commanding`);
+  return tile("live", "ARMED", "every bin commands");
 }
 
 function budget({ head }, stale) {

@@ -203,7 +203,7 @@ export function roundScale(history, newest, bins, before) {
   if (before && wanted <= before && wanted > before / 4) return before;
   if (!(wanted > 0)) return before || 1;
   const ten = 10 ** Math.floor(Math.log10(wanted));
-  return [1, 2, 5, 10].find((step) => step * ten >= wanted) * ten;
+  return [1, 1.5, 2, 3, 5, 10].find((step) => step * ten >= wanted) * ten;
 }
 
 export class Lanes {

@@ -9,6 +9,8 @@ const CLASSES = 60;
 const LINE = /^(\w+) (p[\d.]+|max) <= ([\d.e+]+) us$/;
 const KEYS = { p50: "p50_ns", p90: "p90_ns", p99: "p99_ns", "p99.9": "p999_ns", max: "max_ns" };
 
+const SHORT = { received_to_binned: "front end", binned_to_decoded: "decoder", decoded_to_published: "publish" };
+
 // What a budget line says, or null for one that is none of a stage.
 export function readLine(text) {
   const found = LINE.exec(text);
@@ -103,8 +105,9 @@ export class Latency {
       const line = readLine(name);
       const now = line ? (found[line.stage]?.[KEYS[line.percentile]] ?? NaN) / 1000 : NaN;
       row.line.classList.toggle("over", over);
+      row.glyph.textContent = over ? "▲" : "●";
+      row.word.textContent = over ? " over" : " within";
       row.now.textContent = duration(now);
-      row.word.textContent = over ? "▲ over" : "within";
       row.bar.style.transform = `scaleX(${Number.isFinite(now) && line ? Math.min(1, now / (2 * line.limitUs)) : 0})`;
     }
   }
@@ -115,18 +118,21 @@ export class Latency {
       const line = readLine(name);
       const make = (tag, kind, text = "") => Object.assign(document.createElement(tag), { className: kind, textContent: text });
       const row = {
-        line: make("tr", "budget-line"),
-        now: make("td", "figure"),
-        word: make("td", "verdict"),
+        line: make("tr", ""),
+        glyph: make("i", ""),
+        word: make("span", "unseen"),
+        now: make("td", ""),
         bar: make("i", "bar"),
       };
-      const what = make("th", "", line ? `${stage(line.stage)} ` : name);
-      what.scope = "row";
+      row.glyph.setAttribute("aria-hidden", "true");
+      const what = Object.assign(make("th", ""), { scope: "row", title: name });
+      what.append(row.glyph, line ? `${SHORT[line.stage] ?? stage(line.stage)} ` : name);
       if (line) what.append(make("b", "", line.percentile));
+      what.append(row.word);
       const gauge = make("td", "gauge");
       gauge.append(row.bar, make("i", "limit"));
       gauge.setAttribute("aria-hidden", "true"); // the figures beside it say the same
-      row.line.append(what, row.now, gauge, make("td", "figure muted", line ? duration(line.limitUs) : ""), row.word);
+      row.line.append(what, row.now, gauge, make("td", "muted", line ? duration(line.limitUs) : ""));
       this.rows.set(name, row);
       return row.line;
     });

@@ -14,7 +14,7 @@ import { readPalette } from "./palette.js";
 import { put, showModel, showRecorder, showStream } from "./panels.js";
 import { Summary } from "./summary.js";
 import { startTheme } from "./theme.js";
-import { duration, number } from "./words.js";
+import { BLOCKED, duration, number } from "./words.js";
 
 const TEXT_MS = 200;
 const SLOW_MS = 1000;
@@ -42,14 +42,15 @@ const live = new Live(take, () => judged(), (problem) => controls.dialogs.askTok
 controls.dialogs.onToken = () => live.connect();
 
 const model = {
-  ...ids("bundle", "hash", "overlay", "previous", "candidate", "divergence"),
+  ...ids("bundle", "hash", "overlay", "candidate", "divergence"),
+  back: id("bundle-back"),
   candidateName: id("candidate-name"),
   candidateHash: id("candidate-hash"),
   candidatePhase: id("candidate-phase"),
   candidateWhy: id("candidate-why"),
   candidateBins: id("candidate-bins"),
 };
-const recorder = { facts: id("recorder-facts"), state: id("recorder-state"), folder: id("recorder-folder"), size: id("recorder-size"), lost: id("recorder-lost"), stalls: id("recorder-stalls"), note: id("recorder-note") };
+const recorder = { state: id("recorder-state"), folder: id("recorder-folder"), size: id("recorder-size"), lost: id("recorder-lost"), note: id("recorder-note") };
 
 let frame = null;
 let freshAt = 0;
@@ -121,6 +122,7 @@ function texts(head, limit) {
   document.documentElement.classList.toggle("is-armed", Boolean(head.engine.armed));
   put(id("arming"), head.engine.armed ? "Disarm…" : "Arm…");
   id("release").hidden = !head.engine.neutral;
+  id("confirm-array").hidden = !(newestFlags() & BLOCKED);
   put(id("recording"), head.recorder?.state === "recording" ? "Stop…" : "Start…");
   id("activate").disabled = head.candidate?.phase !== "ready";
   put(id("limit-words"), limit ? `line: ${limit.stage.replace("_to_", " → ")} ${limit.percentile} ≤ ${duration(limit.limitUs)}` : "");
@@ -163,8 +165,11 @@ function ticks(binMs) {
   element.replaceChildren(...marks);
 }
 
+function newestFlags() {
+  return history.has(history.newest) ? history.flags[history.slot(history.newest)] : 0;
+}
+
 function judged() {
-  const newest = history.newest;
   summary.show(
     judge({
       head: frame?.head ?? null,
@@ -173,7 +178,7 @@ function judged() {
       now: Date.now(),
       tally: lanes.tally(Math.round(1000 / (frame?.head.engine.bin_ms || 20))),
       outputs,
-      newestFlags: history.has(newest) ? history.flags[history.slot(newest)] : 0,
+      newestFlags: newestFlags(),
       lost: journal.recent(),
     }),
   );

@@ -8,7 +8,7 @@ export function showModel(elements, { engine, candidate, previous }) {
   put(elements.bundle, engine.bundle_name || "no bundle");
   put(elements.hash, short(engine.bundle_hash));
   put(elements.overlay, short(engine.overlay_hash));
-  put(elements.previous, previous ? short(previous) : "none");
+  elements.back.title = previous ? `to ${short(previous)}` : "there was none before";
   elements.candidate.hidden = !candidate;
   if (!candidate) return;
   const phases = {
@@ -34,21 +34,19 @@ export function nameOf(path) {
 }
 
 export function showRecorder(elements, recorder, tNs) {
-  elements.facts.hidden = !recorder;
-  if (!recorder) return put(elements.state, "No recorder runs");
-  const states = { idle: "Not recording", recording: "Recording", full: "Disk full", failed: "Failed" };
-  put(elements.state, states[recorder.state] ?? recorder.state);
-  put(elements.folder, nameOf(recorder.folder) || "–");
+  const states = { idle: "not recording", recording: "recording", full: "disk full", failed: "failed" };
+  put(elements.state, recorder ? (states[recorder.state] ?? recorder.state) : "none runs");
+  put(elements.folder, nameOf(recorder?.folder));
+  if (!recorder) {
+    for (const part of [elements.size, elements.lost, elements.note]) put(part, "");
+    return;
+  }
   put(elements.size, `${bytes(recorder.durable_bytes ?? 0)} safe, ${bytes(recorder.queued_bytes ?? 0)} waiting`);
-  const lost = recorder.lost_records
-    ? `${plural(recorder.lost_records, "record")}, ${plural(recorder.lost_samples ?? 0, "sample")}`
-    : "nothing";
-  put(elements.lost, lost);
-  const stall = recorder.stalls ? `${whole(recorder.stalls)}, longest ${duration(recorder.longest_stall_ns / 1000)}` : "none";
-  put(elements.stalls, stall);
+  const lost = recorder.lost_records ? [`lost: ${plural(recorder.lost_records, "record")}, ${plural(recorder.lost_samples ?? 0, "sample")}`] : [];
+  if (recorder.stalls) lost.push(`${plural(recorder.stalls, "stall")}, the longest ${duration(recorder.longest_stall_ns / 1000)}`);
+  put(elements.lost, lost.join("; "));
   const age = recorder.heartbeat_ns && tNs ? (tNs - recorder.heartbeat_ns) / 1e6 : 0;
   put(elements.note, age > 3000 ? `no heartbeat for ${since(age)}` : (recorder.note ?? ""));
-  return undefined;
 }
 
 export function showStream(element, { engine }) {
