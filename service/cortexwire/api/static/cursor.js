@@ -19,7 +19,7 @@ export class CursorPlane {
   reset() {
     this.length = 0;
     this.at = { decoded: [0, 0], known: [0, 0] };
-    this.taken = this.history.newest;
+    this.taken = -1;
     this.generation = this.history.generation;
     this.half = 1;
   }

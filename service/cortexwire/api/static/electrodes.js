@@ -37,7 +37,7 @@ export function arrange(banks, width, height) {
     const wide = Math.floor(width / columns);
     const high = Math.floor((height - BETWEEN * (banks.length - 1)) / rows);
     const side = Math.min(wide, high);
-    const worth = side * (banks.every((bank) => bank.count % columns === 0) ? 1.2 : 1) + 1 / columns;
+    const worth = side * (banks.every((bank) => bank.count % columns === 0) ? 1.5 : 1) + 1 / columns;
     if (worth > best.worth) best = { columns, wide: limit(wide, side), high: limit(high, side), worth };
   }
   return best;
@@ -94,6 +94,7 @@ export class Electrodes {
       }
       top += Math.ceil(bank.count / columns) * high + BETWEEN;
     }
+    this.choose(Math.min(this.chosen, this.n - 1));
   }
 
   draw(palette, { arrays, head }) {
@@ -229,7 +230,6 @@ export class Electrodes {
   limits() {
     this.parts.canvas.setAttribute("aria-valuemin", "0");
     this.parts.canvas.setAttribute("aria-valuemax", String(Math.max(0, this.n - 1)));
-    this.choose(Math.min(this.chosen, Math.max(0, this.n - 1)));
   }
 
   choose(channel) {

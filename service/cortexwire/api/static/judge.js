@@ -1,9 +1,8 @@
 // What the page says first: from what is known, five answers and a list of what is wrong, worst first. No element is
 // touched here.
 
-import { COMMAND, STATES, bytes, clock, flagWords, plural, since, whole } from "./words.js";
 import { readLine } from "./latency.js";
-import { stage } from "./words.js";
+import { BLOCKED, COMMAND, SHORT, STATES, bytes, clock, duration, flagWords, plural, since, stage, whole } from "./words.js";
 
 const tile = (level, word, detail = "") => ({ level, word, detail });
 const WRITER = {
@@ -59,7 +58,7 @@ function decoder({ head, link }) {
 }
 
 function data({ tally, outputs }, stale) {
-  if (stale) return tile("alarm", "STALE", stale.since ? `since ${stale.since}, ${stale.forWords}` : "none yet");
+  if (stale) return tile("alarm", "STALE", stale.since ? `since ${stale.since}, ${stale.forWords}` : "since before this page");
   const wrong = tally.partial + tally.stale;
   if (tally.stale) return tile("alarm", "Gaps", `${tally.stale} of ${tally.bins} bins stale`);
   if (wrong) return tile("warn", "Partial", `${wrong} of ${tally.bins} bins partial`);
@@ -87,7 +86,12 @@ function budget({ head }, stale) {
 
 function short(line) {
   const found = readLine(line);
-  return found ? `${stage(found.stage)} ${found.percentile}` : line;
+  return found ? `${SHORT[found.stage] ?? stage(found.stage)} ${found.percentile}` : line;
+}
+
+function breach(line) {
+  const found = readLine(line);
+  return found ? `${short(line)} is over ${duration(found.limitUs)}` : line;
 }
 
 function faults({ lost }) {
@@ -122,9 +126,8 @@ function alarms(view, stale, tiles) {
   const { armed, neutral, state, last_note: note } = head.engine;
   if (neutral) add("alarm", "neutral", "Neutral stop is on", "zeros go out until it is released");
   if (state === "refused") add("alarm", "refused", "The stream is refused", note);
-  for (const [line, how] of Object.entries(head.budgets ?? {})) {
-    if (how === "over") add("alarm", `budget ${line}`, "Budget breached", line.replace(readLine(line)?.stage, short(line).split(" p")[0]));
-  }
+  const over = Object.entries(head.budgets ?? {}).filter(([, how]) => how === "over");
+  if (over.length) add("alarm", "budget", "Budget breached", over.map(([line]) => breach(line)).join("; "));
   const { level, word, detail } = tiles.recorder;
   if (level === "alarm") add("alarm", `recorder ${word}`, `Recorder: ${word.toLowerCase()}`, detail);
   else if (level === "warn") add("warn", "recorder loses", "The recorder loses data", detail);
@@ -132,7 +135,7 @@ function alarms(view, stale, tiles) {
     add("warn", "no command", "Armed, but outputs are no commands", flagWords(newestFlags & ~(2 | 4)));
   }
   if (!armed) {
-    const blocked = newestFlags & 1024 ? "; arming is blocked until the array is confirmed" : "";
+    const blocked = newestFlags & BLOCKED ? "; arming is blocked until the array is confirmed" : "";
     add("off", "disarmed", "Output is not armed", `decoded and shown, but nobody may act on it${blocked}`);
   }
   return found;

@@ -133,8 +133,10 @@ export class LatencyLane extends Lane {
       const us = this.history.latencyUs[this.history.slot(bin)];
       if (!(us > 0)) return;
       const top = Math.round(height * (1 - latencyShare(us)));
-      context.fillStyle = us > limitUs ? palette.alarm : palette.decoded;
+      context.fillStyle = palette.none;
       context.fillRect(x, top, pixels, height - top);
+      context.fillStyle = us > limitUs ? palette.alarm : palette.decoded;
+      context.fillRect(x, top, pixels, 3 * this.surface.ratio);
     });
     if (Number.isFinite(limitUs)) {
       context.fillStyle = palette.text;

@@ -2,14 +2,12 @@
 
 import { Surface } from "./canvas.js";
 import { latencyShare } from "./lanes.js";
-import { duration, stage } from "./words.js";
+import { SHORT, duration, stage } from "./words.js";
 
 const KEPT = 3000;
 const CLASSES = 60;
 const LINE = /^(\w+) (p[\d.]+|max) <= ([\d.e+]+) us$/;
 const KEYS = { p50: "p50_ns", p90: "p90_ns", p99: "p99_ns", "p99.9": "p999_ns", max: "max_ns" };
-
-const SHORT = { received_to_binned: "front end", binned_to_decoded: "decoder", decoded_to_published: "publish" };
 
 // What a budget line says, or null for one that is none of a stage.
 export function readLine(text) {

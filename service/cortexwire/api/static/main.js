@@ -73,7 +73,7 @@ function take(next) {
   latency.take(next.arrays.latency_us);
   stats.frames += 1;
   gauge.frames += 1;
-  gauge.outputs += next.arrays.bins?.length ?? 0;
+  if (stats.frames > 1) gauge.outputs += next.arrays.bins?.length ?? 0;
   if (!next.head.stale) freshAt = Date.now();
   frame = next;
   draw();
@@ -119,7 +119,7 @@ function texts(head, limit) {
   put(id("plane-scale"), `±${plane.half} ${unit.replace(/\/s$/, "")}`);
   put(id("known-name"), knownName(history));
   document.documentElement.classList.toggle("knows-nothing", !knownName(history));
-  document.documentElement.classList.toggle("is-armed", Boolean(head.engine.armed));
+  document.documentElement.classList.toggle("is-disarmed", !head.engine.armed);
   put(id("arming"), head.engine.armed ? "Disarm…" : "Arm…");
   id("release").hidden = !head.engine.neutral;
   id("confirm-array").hidden = !(newestFlags() & BLOCKED);
@@ -139,7 +139,7 @@ function slowly(head) {
   latency.draw(palette, wholeLimit(head.budgets));
   latency.tell(head);
   const r = agreement(history, 500);
-  put(id("agreement"), Number.isFinite(r) ? `r ${number(r, 2)}` : "");
+  put(id("agreement"), Number.isFinite(r) ? `r = ${number(r, 2)}` : "");
   put(id("fps"), `${stats.fps.toFixed(0)} frames/s`);
   const { bins, valid, partial, stale, late, safe } = lanes.tally(lanes.bins);
   const share = (n) => `${bins ? number((100 * n) / bins, n && n < bins ? 1 : 0) : 0} %`;

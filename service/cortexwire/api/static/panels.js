@@ -41,7 +41,8 @@ export function showRecorder(elements, recorder, tNs) {
     for (const part of [elements.size, elements.lost, elements.note]) put(part, "");
     return;
   }
-  put(elements.size, `${bytes(recorder.durable_bytes ?? 0)} safe, ${bytes(recorder.queued_bytes ?? 0)} waiting`);
+  const waiting = recorder.queued_bytes > 1e7 ? `, ${bytes(recorder.queued_bytes)} waiting` : "";
+  put(elements.size, `${bytes(recorder.durable_bytes ?? 0)} safe${waiting}`);
   const lost = recorder.lost_records ? [`lost: ${plural(recorder.lost_records, "record")}, ${plural(recorder.lost_samples ?? 0, "sample")}`] : [];
   if (recorder.stalls) lost.push(`${plural(recorder.stalls, "stall")}, the longest ${duration(recorder.longest_stall_ns / 1000)}`);
   put(elements.lost, lost.join("; "));

@@ -6,6 +6,7 @@ export class Summary {
   constructor(root) {
     this.tiles = Object.fromEntries([...root.querySelectorAll("[data-tile]")].map((element) => [element.dataset.tile, parts(element)]));
     this.alarms = root.querySelector("#alarms");
+    this.none = root.querySelector("#no-alarms");
     this.overlay = root.querySelector("#stale");
     this.overlaySince = root.querySelector("#stale-since");
     this.overlayWhy = root.querySelector("#stale-why");
@@ -28,7 +29,7 @@ export class Summary {
     document.documentElement.classList.toggle("is-stale", Boolean(stale));
     this.overlay.hidden = !stale;
     if (stale) {
-      put(this.overlaySince, stale.since ? `since ${stale.since} · ${stale.forWords}` : "nothing has come yet");
+      put(this.overlaySince, stale.since ? `since ${stale.since} · ${stale.forWords}` : "since before this page was opened");
       put(this.overlayWhy, stale.why);
     }
     this.list(alarms);
@@ -50,7 +51,7 @@ export class Summary {
       put(row.words, words);
       if (this.alarms.children[place] !== row.element) this.alarms.insertBefore(row.element, this.alarms.children[place] ?? null);
     });
-    this.alarms.hidden = !alarms.length;
+    this.none.hidden = alarms.length > 0;
   }
 
   // An alarm is spoken when it begins and when it has ended, not while it lasts.

@@ -59,6 +59,7 @@ export function flagWords(flags) {
   return FLAGS.filter(([bit]) => flags & bit).map(([, word]) => word).join(", ");
 }
 
+export const SHORT = { received_to_binned: "front end", binned_to_decoded: "decoder", decoded_to_published: "publish" };
 export const pretty = (name) => name.replaceAll("_", " ");
 export const stage = (name) => name.replace("_to_", " → ");
 export const plural = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
@@ -95,6 +96,7 @@ export function clock(date = new Date()) {
 
 export function since(ms) {
   const s = Math.max(0, ms) / 1000;
+  if (s < 1) return `${Math.round(ms)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 120) return `${s.toFixed(0)} s`;
   return s < 7200 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
