@@ -48,7 +48,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser for many tests; its processes come and go as they like, so they are not told from whose run they are."""
+    """A browser for many tests; its processes come and go as they like, so they do not carry the mark of this run."""
     found = shutil.which("chromium")
     if found is None:
         pytest.skip("no chromium on the path")

@@ -1,17 +1,9 @@
 """What the dashboard's buttons and keys ask of the service, in a real Chromium, by keyboard alone."""
 
-from collections.abc import Iterator
+import re
 from typing import Any
 
-import pytest
-
-from tests.api.browsing import chromium, dashboard
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
+from tests.api.browsing import dashboard
 
 
 def test_the_neutral_stop_asks_nobody_and_is_reachable_from_a_field_of_a_dialog(browser: Any) -> None:
@@ -49,32 +41,30 @@ def test_arming_is_confirmed_and_escape_takes_it_back(browser: Any) -> None:
         opened.expect("#toasts").to_contain_text("Arm: done at bin")
 
 
-@pytest.mark.parametrize(
-    ("key", "fields", "path", "body"),
-    [
-        ("a", {}, "/v1/disarm", {}),
-        ("g", {"gain": "1.5"}, "/v1/gain", {"gain": 1.5}),
-        ("c", {"seconds": "5"}, "/v1/thresholds/recalibrate", {"seconds": 5}),
-        ("k", {"channels": "e003, 7 20-22"}, "/v1/channels/mask", {"channels": [2, 7, 20, 21, 22], "masked": True}),
-        ("o", {"path": "day-12"}, "/v1/overlay", {"path": "day-12"}),
-        ("x", {"at_bin": "190000"}, "/v1/bundle/activate", {"at_bin": 190000, "crossfade_bins": 0}),
-        ("m", {"value": "2.5"}, "/v1/marks", {"code": 256, "value": 2.5}),
-        ("v", {}, "/v1/recording/stop", {}),
-    ],
-)
-def test_each_key_asks_for_confirmation_and_then_for_the_right_thing(
-    browser: Any, key: str, fields: dict[str, str], path: str, body: dict[str, Any]
-) -> None:
+ASKED: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
+    "g": ({"gain": "1.5"}, "/v1/gain", {"gain": 1.5}),
+    "c": ({"seconds": "5"}, "/v1/thresholds/recalibrate", {"seconds": 5}),
+    "k": ({"channels": "e003, 7 20-22"}, "/v1/channels/mask", {"channels": [2, 7, 20, 21, 22], "masked": True}),
+    "o": ({"path": "day-12"}, "/v1/overlay", {"path": "day-12"}),
+    "x": ({"at_bin": "190000"}, "/v1/bundle/activate", {"at_bin": 190000, "crossfade_bins": 0}),
+    "m": ({"value": "2.5"}, "/v1/marks", {"code": 256, "value": 2.5}),
+    "v": ({}, "/v1/recording/stop", {}),
+    "a": ({}, "/v1/disarm", {}),
+}
+
+
+def test_each_key_asks_for_confirmation_and_then_for_the_right_thing(browser: Any) -> None:
     with dashboard(browser, "candidate") as opened:
         opened.expect_word("data", "Fresh")
-        opened.page.keyboard.press(key)
-        opened.expect("#confirm").to_be_visible()
-        for name, value in fields.items():
-            opened.page.locator(f"#confirm [name={name}]").fill(value)
-        assert opened.stand_in.asked == []
-        opened.page.locator("#confirm-go").press("Enter")
-        opened.expect("#confirm").to_be_hidden()
-        assert opened.stand_in.asked == [(path, body)]
+        for key, (fields, path, body) in ASKED.items():
+            opened.page.keyboard.press(key)
+            opened.expect("#confirm").to_be_visible()
+            for name, value in fields.items():
+                opened.page.locator(f"#confirm [name={name}]").fill(value)
+            assert opened.stand_in.asked == []
+            opened.page.locator("#confirm-go").press("Enter")
+            opened.expect("#confirm").to_be_hidden()
+            assert opened.stand_in.asked.pop() == (path, body)
         assert opened.faults == []
 
 
@@ -90,13 +80,11 @@ def test_a_bundle_is_chosen_from_those_on_offer_and_its_staging_followed(browser
 
 def test_a_refusal_is_shown_in_the_words_of_the_server_and_the_dialog_stays(browser: Any) -> None:
     with dashboard(browser, "disarmed") as opened:
-        opened.stand_in.refuse["/v1/arm"] = (409, "refused by the engine", "arming is blocked: 40 of 96 rates differ")
+        opened.stand_in.refuse["/v1/arm"] = (409, "refused by the engine", "arming is blocked")
         opened.expect_word("output", "NOT ARMED")
         opened.page.keyboard.press("a")
         opened.page.locator("#confirm-go").press("Enter")
-        opened.expect("#confirm-problem").to_have_text(
-            "refused by the engine: arming is blocked: 40 of 96 rates differ"
-        )
+        opened.expect("#confirm-problem").to_have_text("refused by the engine: arming is blocked")
         opened.expect("#confirm").to_be_visible()
         opened.expect_word("output", "NOT ARMED")
 
@@ -120,7 +108,7 @@ def test_electrodes_are_walked_with_arrows_and_masked_with_enter(browser: Any) -
         opened.page.keyboard.press("ArrowRight")
         opened.expect("#electrode").to_have_text("e002 · bank A · channel 1")
         opened.expect("#electrode-values").to_contain_text("µV")
-        opened.expect("#array").to_have_attribute("aria-valuetext", "e002, bank A, channel 1")
+        opened.expect("#array").to_have_attribute("aria-valuetext", re.compile("^e002, bank A, channel 1: .* Hz"))
         opened.page.keyboard.press("PageDown")
         opened.expect("#electrode").to_have_text("e033 · bank B · channel 32")
         opened.page.keyboard.press("End")
@@ -134,7 +122,8 @@ def test_everything_can_be_reached_with_tab_and_is_seen_to_have_the_focus(browse
         const element = document.activeElement;
         const shown = element.matches('input[type=radio]') ? element.nextElementSibling : element;
         const style = getComputedStyle(shown);
-        return [element.id || element.name || element.textContent.trim(), style.outlineStyle, parseFloat(style.outlineWidth)];
+        const name = element.id || element.name || element.textContent.trim();
+        return [name, style.outlineStyle, parseFloat(style.outlineWidth)];
     }"""
     with dashboard(browser, "candidate") as opened:
         opened.expect_word("data", "Fresh")
