@@ -45,7 +45,7 @@ ASKED: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
     "g": ({"gain": "1.5"}, "/v1/gain", {"gain": 1.5}),
     "c": ({"seconds": "5"}, "/v1/thresholds/recalibrate", {"seconds": 5}),
     "k": ({"channels": "e003, 7 20-22"}, "/v1/channels/mask", {"channels": [2, 7, 20, 21, 22], "masked": True}),
-    "o": ({"path": "day-12"}, "/v1/overlay", {"path": "day-12"}),
+    "o": ({"name": "day-12"}, "/v1/overlay", {"name": "day-12"}),
     "x": ({"at_bin": "190000"}, "/v1/bundle/activate", {"at_bin": 190000, "crossfade_bins": 0}),
     "m": ({"value": "2.5"}, "/v1/marks", {"code": 256, "value": 2.5}),
     "v": ({}, "/v1/recording/stop", {}),
@@ -60,7 +60,11 @@ def test_each_key_asks_for_confirmation_and_then_for_the_right_thing(browser: An
             opened.page.keyboard.press(key)
             opened.expect("#confirm").to_be_visible()
             for name, value in fields.items():
-                opened.page.locator(f"#confirm [name={name}]").fill(value)
+                field = opened.page.locator(f"#confirm [name={name}]")
+                if key == "o":
+                    field.select_option(value)
+                else:
+                    field.fill(value)
             assert opened.stand_in.asked == []
             opened.page.locator("#confirm-go").press("Enter")
             opened.expect("#confirm").to_be_hidden()
@@ -72,10 +76,10 @@ def test_a_bundle_is_chosen_from_those_on_offer_and_its_staging_followed(browser
     with dashboard(browser, "running") as opened:
         opened.expect_word("data", "Fresh")
         opened.page.keyboard.press("b")
-        opened.page.locator("#confirm [name=path]").select_option(label="kalman-day-12")
+        opened.page.locator("#confirm [name=name]").select_option("kalman-day-12")
         opened.page.locator("#confirm-go").press("Enter")
         opened.expect("#toasts").to_contain_text("Stage: done")
-        assert opened.stand_in.asked == [("/v1/bundle/stage", {"path": "bundles/kalman-day-12"})]
+        assert opened.stand_in.asked == [("/v1/bundle/stage", {"name": "kalman-day-12"})]
 
 
 def test_a_refusal_is_shown_in_the_words_of_the_server_and_the_dialog_stays(browser: Any) -> None:

@@ -67,7 +67,8 @@ class StandIn:
 
     async def _bundles(self, _: Request) -> Response:
         names = ("reference", "kalman-day-12")
-        return JSONResponse({"bundles": [{"name": name, "path": f"bundles/{name}"} for name in names]})
+        bundles = [{"name": name, "path": f"bundles/{name}"} for name in names]
+        return JSONResponse({"bundles": bundles, "overlays": ["day-11", "day-12"]})
 
     async def _job(self, request: Request) -> Response:
         answers = self.jobs[request.path_params["id"]]

@@ -19,10 +19,8 @@ export function readChannels(text, electrodes, n) {
   return [...found].sort((a, b) => a - b);
 }
 
-async function bundles() {
-  const { told } = await ask("/v1/bundles");
-  return (told.bundles ?? told).map(({ name, path }) => ({ value: path ?? name, text: name ?? path }));
-}
+const bundles = async () => (await ask("/v1/bundles")).told.bundles.map(({ name }) => name);
+const overlays = async () => (await ask("/v1/bundles")).told.overlays;
 
 const field = (name, label, rest = {}) => ({ name, label, type: "text", ...rest });
 const numeric = (name, label, value, rest = {}) => field(name, label, { type: "number", value, step: "any", ...rest });
@@ -94,8 +92,8 @@ export const ACTIONS = {
     words: "Its parameters replace those of the bundle between two bins, and can be rolled back.",
     verb: "Apply",
     path: "/v1/overlay",
-    fields: [field("path", "File", { required: true, hint: "a path on the engine's machine" })],
-    body: ({ path }) => ({ path }),
+    fields: [field("name", "Overlay", { type: "select", options: overlays, required: true })],
+    body: ({ name }) => ({ name }),
   },
   overlayBack: {
     title: "Roll the overlay back?",
@@ -108,8 +106,8 @@ export const ACTIONS = {
     words: "It is loaded, warmed, and decodes along in shadow; outputs stay as they are.",
     verb: "Stage",
     path: "/v1/bundle/stage",
-    fields: [field("path", "Bundle", { type: "select", options: bundles, required: true })],
-    body: ({ path }) => ({ path }),
+    fields: [field("name", "Bundle", { type: "select", options: bundles, required: true })],
+    body: ({ name }) => ({ name }),
   },
   activate: {
     title: "Let the candidate take over?",
@@ -142,7 +140,7 @@ export const ACTIONS = {
     verb: "Start",
     path: "/v1/recording/start",
     fields: [field("name", "Name", { hint: "empty: by date and time" }), field("about", "About", { type: "textarea" })],
-    body: ({ name, about }) => ({ name: name || null, about: about || null }),
+    body: ({ name, about }) => ({ ...(name && { name }), about }),
   },
   recordStop: {
     title: "Stop recording?",

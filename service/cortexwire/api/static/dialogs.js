@@ -53,8 +53,9 @@ export class Dialogs {
       const select = this.form.elements.namedItem(name);
       try {
         const choices = await options();
-        select.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
-        if (!choices.length) this.fail("The server offers none.");
+        select.replaceChildren(...choices.map((choice) => new Option(choice)));
+        this.go.disabled = !choices.length;
+        if (!choices.length) this.fail("The server offers none: `api.bundles` names the folder of what may be loaded.");
       } catch (problem) {
         this.fail(problem.message);
       }

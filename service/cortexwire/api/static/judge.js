@@ -123,6 +123,7 @@ function alarms(view, stale, tiles) {
     add("alarm", "stale", `Data are stale ${when}`.trim(), stale.why);
   }
   if (!head) return found;
+  if (head.insecure) add("warn", "insecure", "Insecure", "whoever reaches this address may control the engine");
   const { armed, neutral, state, last_note: note } = head.engine;
   if (neutral) add("alarm", "neutral", "Neutral stop is on", "zeros go out until it is released");
   if (state === "refused") add("alarm", "refused", "The stream is refused", note);

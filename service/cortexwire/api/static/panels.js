@@ -8,7 +8,8 @@ export function showModel(elements, { engine, candidate, previous }) {
   put(elements.bundle, engine.bundle_name || "no bundle");
   put(elements.hash, short(engine.bundle_hash));
   put(elements.overlay, short(engine.overlay_hash));
-  elements.back.title = previous ? `to ${short(previous)}` : "there was none before";
+  elements.back.disabled = previous === null;
+  elements.back.title = previous ? `to ${short(previous)}` : "";
   elements.candidate.hidden = !candidate;
   if (!candidate) return;
   const phases = {
