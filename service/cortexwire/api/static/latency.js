@@ -128,7 +128,7 @@ export class Latency {
       if (line) what.append(make("b", "", line.percentile));
       what.append(row.word);
       const gauge = make("td", "gauge");
-      gauge.append(row.bar, make("i", "limit"));
+      gauge.appendChild(make("div", "track")).append(row.bar, make("i", "limit"));
       gauge.setAttribute("aria-hidden", "true"); // the figures beside it say the same
       row.line.append(what, row.now, gauge, make("td", "muted", line ? duration(line.limitUs) : ""));
       this.rows.set(name, row);
