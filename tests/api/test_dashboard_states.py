@@ -69,6 +69,23 @@ def test_a_lost_connection_comes_back_by_itself(browser: Any) -> None:
         opened.expect("#stale").to_be_hidden()
 
 
+def test_a_page_that_fails_to_draw_says_so_instead_of_looking_fresh(browser: Any) -> None:
+    with dashboard(browser, "running") as opened:
+        opened.expect_word("data", "Fresh")
+        opened.page.evaluate("() => { CanvasRenderingContext2D.prototype.drawImage = () => { throw new Error('no') } }")
+        opened.expect("#stale-why").to_contain_text("fails to draw")
+        opened.expect_word("data", "STALE")
+
+
+def test_frames_that_cannot_be_read_are_as_if_they_had_not_come(browser: Any) -> None:
+    with dashboard(browser, "running") as opened:
+        opened.expect_word("data", "Fresh")
+        opened.stand_in.garbled = True
+        opened.expect("#stale").to_be_visible()
+        opened.stand_in.garbled = False
+        opened.expect("#stale").to_be_hidden()
+
+
 STATES = {
     "disarmed": ("output", "NOT ARMED", "Output is not armed"),
     "neutral": ("output", "NEUTRAL", "Neutral stop is on"),

@@ -98,7 +98,7 @@ SCENES: Final[dict[str, Scene]] = {
     "absent": Scene(writer="absent", state="absent", armed=False, stale=True, recorder=None),
     "breached": Scene(slow=6.0, budgets=BREACHED),
     "gaps": Scene(gaps=True),
-    "wide": Scene(channels=1024, banks=8),
+    "wide": Scene(channels=1024, banks=32),
     "unknown": Scene(columns=()),
     "full": Scene(recorder=RECORDING | {"state": "full", "lost_records": 412, "lost_samples": 61_800}),
     "candidate": Scene(candidate=CANDIDATE),
@@ -156,7 +156,7 @@ class Stage:
         head = self._head(sequence, newest)
         if sequence == 0:
             n, banks = scene.channels, scene.banks
-            head["electrodes"] = [{"id": f"e{k + 1:03d}", "bank": chr(65 + k * banks // n)} for k in range(n)]
+            head["electrodes"] = [{"id": f"e{k + 1:03d}", "bank": str(1 + k * banks // n)} for k in range(n)]
         return pack(head, self._arrays(bins)), newest + 1
 
     def _head(self, sequence: int, newest: int) -> dict[str, Any]:
@@ -250,7 +250,8 @@ def _intended(t: NDArray[np.float64]) -> NDArray[np.float64]:
     trial, phase = np.divmod(t, 1.4)
     bell = np.where(phase < 0.9, np.sin(np.pi * np.clip(phase / 0.9, 0, 1)) ** 2, 0.0)
     angle = np.modf(trial * 0.381966)[0] * 2 * np.pi
-    return 22 * bell[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    direction: NDArray[np.float64] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return 22 * bell[:, None] * direction
 
 
 def _bad(bins: NDArray[np.int64]) -> NDArray[np.bool_]:

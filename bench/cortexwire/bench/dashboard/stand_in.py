@@ -41,6 +41,8 @@ class StandIn:
         refuse: Problems to answer with, by path.
         jobs: Answers to come for a job, by id; the last one stays.
         viewers: Live streams now open.
+        cut: Whether live streams are ended.
+        garbled: Whether they carry nonsense.
     """
 
     def __init__(self, scene: Scene, token: str | None = None, look_back_s: float = 2.0) -> None:
@@ -50,7 +52,7 @@ class StandIn:
         self.refuse: dict[str, tuple[int, str, str]] = {}
         self.jobs: dict[str, list[dict[str, Any]]] = {}
         self.viewers = 0
-        self.cut = False
+        self.cut = self.garbled = False
         static = files("cortexwire.api").joinpath("static")
         self.app = Starlette(
             routes=[
@@ -106,7 +108,7 @@ class StandIn:
             while not self.cut:
                 if not self.stage.scene.silent:
                     message, first = self.stage.frame(sequence, first)
-                    await socket.send_bytes(message)
+                    await socket.send_bytes(b"\xff" * 64 if self.garbled else message)
                     sequence += 1
                 due = max(due + 1 / fps, time.monotonic() - 1 / fps)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))

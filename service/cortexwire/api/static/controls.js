@@ -47,6 +47,7 @@ export class Controls {
       electrodes: () => this.focusElectrodes(),
       theme: () => this.toast("off", `Theme: ${nextTheme()}`),
       help: () => this.dialogs.showHelp(),
+      token: () => this.dialogs.askToken({ message: "" }),
     }[what]?.();
   }
 

@@ -5,7 +5,7 @@ import { Surface } from "./canvas.js";
 import { LEVELS } from "./palette.js";
 import { CHANNEL_FLAGS, DEAD, DISABLED, MASKED, RAILING, number } from "./words.js";
 
-const GUTTER = 26;
+const GUTTER = 22;
 const BETWEEN = 5;
 const LARGEST = 40;
 const MOST_ASPECT = 1.8;
@@ -27,18 +27,23 @@ export function banksOf(electrodes, n) {
   return banks;
 }
 
-// The number of columns for which cells are largest; one that fills its rows wins over one slightly larger. Cells are
-// as wide and as high as there is room, within reason.
-export function arrange(banks, width, height) {
+// Banks side by side and columns in each, such that cells are largest; one that fills its rows wins over one slightly
+// larger. Cells are as wide and as high as there is room, within reason.
+export function arrange(banks, width, height, gutter) {
   const longest = Math.max(...banks.map((bank) => bank.count));
-  let best = { columns: 1, wide: 1, high: 1, worth: 0 };
-  for (let columns = 1; columns <= longest; columns++) {
-    const rows = banks.reduce((sum, bank) => sum + Math.ceil(bank.count / columns), 0);
-    const wide = Math.floor(width / columns);
-    const high = Math.floor((height - BETWEEN * (banks.length - 1)) / rows);
-    const side = Math.min(wide, high);
-    const worth = side * (banks.every((bank) => bank.count % columns === 0) ? 1.5 : 1) + 1 / columns;
-    if (worth > best.worth) best = { columns, wide: limit(wide, side), high: limit(high, side), worth };
+  let best = { abreast: 1, columns: 1, wide: 1, high: 1, worth: 0 };
+  for (let abreast = 1; abreast <= banks.length; abreast++) {
+    const lines = Math.ceil(banks.length / abreast);
+    const room = (width - abreast * gutter - (abreast - 1) * BETWEEN) / abreast;
+    for (let columns = 1; columns <= longest && columns <= room; columns++) {
+      const rows = lines * Math.ceil(longest / columns);
+      const wide = Math.floor(room / columns);
+      const high = Math.floor((height - BETWEEN * (lines - 1)) / rows);
+      const side = Math.min(wide, high);
+      const full = longest % columns === 0 && banks.length % abreast === 0;
+      const worth = side * (full ? 1.5 : 1) + 1 / (columns * abreast);
+      if (worth > best.worth) best = { abreast, columns, wide: limit(wide, side), high: limit(high, side), worth };
+    }
   }
   return best;
 }
@@ -81,19 +86,19 @@ export class Electrodes {
     const named = this.list.some((electrode) => electrode.bank);
     const gutter = named ? GUTTER * ratio : 0;
     this.banks = banksOf(this.list, this.n);
-    const { columns, wide, high } = arrange(this.banks, width - gutter, height);
+    const { abreast, columns, wide, high } = arrange(this.banks, width, height, gutter);
     Object.assign(this, { columns, wide, high, gutter });
     this.x = new Float32Array(this.n);
     this.y = new Float32Array(this.n);
-    let top = 0;
-    for (const bank of this.banks) {
-      bank.top = top;
+    const rows = Math.ceil(Math.max(...this.banks.map((bank) => bank.count)) / columns);
+    this.banks.forEach((bank, number) => {
+      bank.left = (number % abreast) * (gutter + columns * wide + BETWEEN);
+      bank.top = Math.floor(number / abreast) * (rows * high + BETWEEN);
       for (let i = 0; i < bank.count; i++) {
-        this.x[bank.first + i] = gutter + (i % columns) * wide;
-        this.y[bank.first + i] = top + Math.floor(i / columns) * high;
+        this.x[bank.first + i] = bank.left + gutter + (i % columns) * wide;
+        this.y[bank.first + i] = bank.top + Math.floor(i / columns) * high;
       }
-      top += Math.ceil(bank.count / columns) * high + BETWEEN;
-    }
+    });
     this.choose(Math.min(this.chosen, this.n - 1));
   }
 
@@ -134,7 +139,7 @@ export class Electrodes {
     context.fillStyle = palette.muted;
     context.font = `600 ${13 * ratio}px ${getComputedStyle(this.parts.canvas).fontFamily}`;
     context.textBaseline = "top";
-    for (const bank of this.banks) context.fillText(bank.name.slice(0, 3), 0, bank.top + 2 * ratio);
+    for (const bank of this.banks) context.fillText(bank.name.slice(0, 3), bank.left, bank.top + ratio);
   }
 
   // From the 2nd to the 98th percentile, so that one wild channel does not dim all others; rates count from zero. It is

@@ -2,7 +2,9 @@
 // touched here.
 
 import { readLine } from "./latency.js";
-import { BLOCKED, COMMAND, SHORT, STATES, bytes, clock, duration, flagWords, plural, since, stage, whole } from "./words.js";
+import { BLOCKED, SHORT, STATES, bytes, clock, duration, flagWords, plural, since, stage, whole } from "./words.js";
+
+const FEW = 0.9; // of the bins of a second: fewer commands than that are worth a warning
 
 const tile = (level, word, detail = "") => ({ level, word, detail });
 const WRITER = {
@@ -16,7 +18,10 @@ const LOST = {
   silent: "the server is connected and says nothing",
   lost: "no connection to the server; trying again",
   refused: "the server wants a token",
+  stuck: "this page fails to draw what comes: reload it",
 };
+
+const NO_LINK = { connecting: "Connecting", stuck: "Page stuck", refused: "Token?" };
 
 // `view`: {head, link, freshAt (ms of the wall clock, 0: never), now, tally, outputs (per second), newestFlags, lost (faults
 // of the last minute by name)}.
@@ -49,7 +54,7 @@ export function staleness({ head, link, freshAt, now }) {
 }
 
 function decoder({ head, link }) {
-  if (link !== "live" || !head) return tile("alarm", link === "connecting" ? "Connecting" : "No server", LOST[link] ?? "");
+  if (link !== "live" || !head) return tile("alarm", NO_LINK[link] ?? "No server", LOST[link] ?? "");
   const { writer, state, bin } = head.engine;
   if (WRITER[writer]) return tile("alarm", ...WRITER[writer]);
   const words = { running: "Decoding", silent: "Silent", refused: "Refused", ended: "Ended", calibrating: "Calibrating", waiting: "Waiting" };
@@ -62,18 +67,19 @@ function data({ tally, outputs }, stale) {
   const wrong = tally.partial + tally.stale;
   if (tally.stale) return tile("alarm", "Gaps", `${tally.stale} of ${tally.bins} bins stale`);
   if (wrong) return tile("warn", "Partial", `${wrong} of ${tally.bins} bins partial`);
-  return tile("ok", "Fresh", `${whole(outputs)} outputs/s, all valid`);
+  const rate = Number.isFinite(outputs) ? `${whole(outputs)} outputs/s, ` : "";
+  return tile("ok", "Fresh", `${rate}all valid`);
 }
 
-function output({ head, tally, newestFlags }, stale) {
+function output({ head, tally }, stale) {
   if (!head) return tile("off", "Unknown");
   const { armed, neutral } = head.engine;
   if (stale) return tile("alarm", armed ? "Unknown" : "NOT ARMED", armed ? "armed when last heard" : "when last heard");
   if (neutral) return tile("alarm", "NEUTRAL", armed ? "stop is on: zeros go out" : "stop is on; not armed");
   if (!armed) return tile("off", "NOT ARMED", "nobody may act on it");
-  if (!(newestFlags & COMMAND)) return tile("warn", "ARMED", "but this bin is no command");
-  if (tally.commands < tally.bins) return tile("live", "ARMED", `${tally.commands} of ${tally.bins} bins commanding`);
-  return tile("live", "ARMED", "every bin commands");
+  const level = tally.commands < FEW * tally.bins ? "warn" : "live";
+  const missing = tally.bins - tally.commands;
+  return tile(level, "ARMED", missing ? `${missing} of ${tally.bins} bins do not command` : "every bin commands");
 }
 
 function budget({ head }, stale) {
@@ -133,7 +139,7 @@ function alarms(view, stale, tiles) {
   if (level === "alarm") add("alarm", `recorder ${word}`, `Recorder: ${word.toLowerCase()}`, detail);
   else if (level === "warn") add("warn", "recorder loses", "The recorder loses data", detail);
   if (armed && !stale && tiles.output.level === "warn") {
-    add("warn", "no command", "Armed, but outputs are no commands", flagWords(newestFlags & ~(2 | 4)));
+    add("warn", "no command", "Armed, but not every bin is a command", `newest: ${flagWords(newestFlags) || "no flags"}`);
   }
   if (!armed) {
     const blocked = newestFlags & BLOCKED ? "; arming is blocked until the array is confirmed" : "";

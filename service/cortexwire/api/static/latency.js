@@ -120,7 +120,7 @@ export class Latency {
         glyph: make("i", ""),
         word: make("span", "unseen"),
         now: make("td", ""),
-        bar: make("i", "bar"),
+        bar: make("i", "fill"),
       };
       row.glyph.setAttribute("aria-hidden", "true");
       const what = Object.assign(make("th", ""), { scope: "row", title: name });

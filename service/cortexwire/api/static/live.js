@@ -35,12 +35,13 @@ export class Live {
   }
 
   take(buffer) {
+    const frame = decodeFrame(buffer); // one that cannot be read is as if it had not come
     this.lastFrameAt = performance.now();
     this.retryMs = FIRST_RETRY_MS;
     this.late = 0;
     this.refused = false;
     this.change("live");
-    this.onFrame(decodeFrame(buffer));
+    this.onFrame(frame);
   }
 
   // A browser hides why a WebSocket was refused, so the same door is tried with a plain request.

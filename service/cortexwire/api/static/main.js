@@ -17,6 +17,7 @@ import { startTheme } from "./theme.js";
 import { BLOCKED, duration, number } from "./words.js";
 
 const TEXT_MS = 200;
+const STUCK_MS = 1500;
 const SLOW_MS = 1000;
 
 const id = (name) => document.getElementById(name);
@@ -56,10 +57,11 @@ let frame = null;
 let freshAt = 0;
 let palette = readPalette();
 let due = false;
+let pictureAt = 0;
 let textAt = 0;
 let slowAt = 0;
-let gauge = { at: performance.now(), frames: 0, outputs: 0 };
-let outputs = 0;
+let gauge = null; // frames and outputs since the last time that their rates were told
+let outputs = NaN;
 // What this page has done, for whoever measures it.
 const stats = { frames: 0, pictures: 0, drawMs: 0, longestDrawMs: 0, firstPictureMs: 0, fps: 0 };
 window.cortexwire = { stats };
@@ -72,9 +74,12 @@ function take(next) {
   journal.take(next);
   latency.take(next.arrays.latency_us);
   stats.frames += 1;
-  gauge.frames += 1;
-  if (stats.frames > 1) gauge.outputs += next.arrays.bins?.length ?? 0;
+  if (gauge) {
+    gauge.frames += 1;
+    gauge.outputs += next.arrays.bins?.length ?? 0;
+  }
   if (!next.head.stale) freshAt = Date.now();
+  if (!frame) pictureAt = performance.now();
   frame = next;
   draw();
 }
@@ -98,7 +103,8 @@ function picture() {
     textAt = began;
     texts(head, limit);
   }
-  const took = performance.now() - began;
+  pictureAt = performance.now();
+  const took = pictureAt - began;
   stats.pictures += 1;
   stats.drawMs += took;
   stats.longestDrawMs = Math.max(stats.longestDrawMs, took);
@@ -110,7 +116,6 @@ function picture() {
 
 function texts(head, limit) {
   electrodes.draw(palette, frame);
-  judged();
   showStream(id("stream"), head);
   showModel(model, head);
   showRecorder(recorder, head.recorder, head.t_ns);
@@ -132,15 +137,17 @@ function texts(head, limit) {
 function slowly(head) {
   const now = performance.now();
   slowAt = now;
-  const seconds = (now - gauge.at) / 1000;
-  stats.fps = gauge.frames / seconds;
-  outputs = gauge.outputs / seconds;
+  if (gauge) {
+    const seconds = (now - gauge.at) / 1000;
+    stats.fps = gauge.frames / seconds;
+    outputs = gauge.outputs / seconds;
+    put(id("fps"), `${stats.fps.toFixed(0)} frames/s`);
+  }
   gauge = { at: now, frames: 0, outputs: 0 };
   latency.draw(palette, wholeLimit(head.budgets));
   latency.tell(head);
   const r = agreement(history, 500);
   put(id("agreement"), Number.isFinite(r) ? `r = ${number(r, 2)}` : "");
-  put(id("fps"), `${stats.fps.toFixed(0)} frames/s`);
   const { bins, valid, partial, stale, late, safe } = lanes.tally(lanes.bins);
   const share = (n) => `${bins ? number((100 * n) / bins, n && n < bins ? 1 : 0) : 0} %`;
   put(id("tally"), `valid ${share(valid)} · partial ${share(partial)} · stale ${share(stale)} · late ${late} · deadline passed ${safe}`);
@@ -165,15 +172,21 @@ function ticks(binMs) {
   element.replaceChildren(...marks);
 }
 
+// Frames come and no picture is made of them, while somebody looks: drawing has failed, and what is shown is old.
+function stuck() {
+  return live.link === "live" && Boolean(frame) && !document.hidden && performance.now() - pictureAt > STUCK_MS;
+}
+
 function newestFlags() {
   return history.has(history.newest) ? history.flags[history.slot(history.newest)] : 0;
 }
 
 function judged() {
+  id("ask-token").hidden = live.link !== "refused";
   summary.show(
     judge({
       head: frame?.head ?? null,
-      link: live.link,
+      link: stuck() ? "stuck" : live.link,
       freshAt,
       now: Date.now(),
       tally: lanes.tally(Math.round(1000 / (frame?.head.engine.bin_ms || 20))),
@@ -194,7 +207,8 @@ for (const input of document.querySelectorAll("[name=figure]")) {
     draw();
   });
 }
-// What is stale is said on a page's own clock, for then no frame may come to say it.
-setInterval(() => live.link !== "live" && judged(), TEXT_MS);
+document.addEventListener("visibilitychange", () => (pictureAt = performance.now()));
+// Judged by the page's own clock, for what is stale may bring no frame, and what fails to draw no picture.
+setInterval(() => (frame || live.link !== "connecting") && judged(), TEXT_MS);
 setInterval(() => put(id("clock"), new Date().toTimeString().slice(0, 8)), TEXT_MS);
 live.connect();
