@@ -43,7 +43,7 @@ export class Dialogs {
     this.fields.replaceChildren(...(action.fields ?? []).map((field) => fieldRow(field, values[field.name])));
     this.dialog.showModal();
     const first = this.fields.querySelector("input, select, textarea");
-    (first ?? (action.careful ? this.cancel : this.go)).focus();
+    (action.careful ? this.cancel : (first ?? this.go)).focus();
     await this.fillChoices(action);
   }
 
