@@ -42,7 +42,18 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
     5: {
+        "record": "cortexwire.bench.evidence.recording:recording_run",
+        "kill": "cortexwire.bench.evidence.killing:kill_runs",
+        "full": "cortexwire.bench.evidence.full_disk:full_runs",
         "nwb": "cortexwire.bench.evidence.against_nwb:nwb_round_trip",
+        "spikes": "cortexwire.bench.evidence.against_readers:spike_streams",
+        "starling": "cortexwire.bench.evidence.against_readers:sorted_spikes",
+        "large": "cortexwire.bench.evidence.large_log:large_log",
+    },
+    6: {
+        "swaps": "cortexwire.bench.evidence.swaps:swap_run",
+        "kills": "cortexwire.bench.evidence.against_kills:kill_runs",
+        "dashboard": "cortexwire.bench.evidence.against_dashboard:dashboard_run",
     },
 }
 """Runs by number of the issue and name: `module:function`."""
