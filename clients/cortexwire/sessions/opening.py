@@ -15,6 +15,7 @@ from cortexwire.sessions.build_kinematics import KinematicsReader, Timeline
 from cortexwire.sessions.build_signal import open_signal, open_stack, recorded_bins
 from cortexwire.sessions.description import Description, NoTrials, WidebandSpec, read_description
 from cortexwire.sessions.identities import channel_names, make_electrodes
+from cortexwire.sessions.log import LogSession, is_log, log_session
 from cortexwire.sessions.recorded import RecordedSession, Signal
 from cortexwire.sessions.session import TRIAL_DTYPE
 from cortexwire.sessions.stores import Store, open_store
@@ -26,11 +27,12 @@ DATA_VARIABLE: Final = "CORTEXWIRE_DATA"
 _NO_SCALE: Final = "signal.uv_per_bit is not stated: 1.0 is assumed, so microvolts are recorded units"
 
 
-def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession:
+def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession | LogSession:
     """Open a recorded session.
 
     Args:
-        path: A `session.toml` of any name, a folder that holds one of that name, or a folder of wav files.
+        path: A `session.toml` of any name, a folder that holds one of that name, a folder of wav files, or a log's
+            folder (`FOLDER#2` for its second stream).
         data: Folder to look for the recording in first.
 
     Returns:
@@ -39,6 +41,8 @@ def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSe
     Raises:
         SessionError: It cannot be read as described: what was expected, what came, and where.
     """
+    if is_log(path):
+        return log_session(path)
     path = Path(path)
     if path.is_dir() and not (path / "session.toml").is_file():
         whole = Description(file=path.name, signal=WidebandSpec(), name=path.name)
