@@ -176,10 +176,11 @@ class _ColumnRows:
 def _stretches(session: Session, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The parts of a range that lie between the session's gaps."""
     for gap_start, gap_stop in np.asarray(getattr(session, "gaps", ())).reshape(-1, 2).tolist():
-        if start < gap_start < stop:
+        if gap_start >= stop:
+            break
+        if start < gap_start:
             yield start, gap_start
-        if gap_stop > start:
-            start = max(start, min(gap_stop, stop)) if gap_start < stop else start
+        start = max(start, gap_stop)
     if start < stop:
         yield start, stop
 
