@@ -137,6 +137,7 @@ class Walk:
         near = self._expected
         if at == SEGMENT_HEADER_BYTES and segment.header is not None:
             near = segment.header.first_index
+            self._expected = near if self._expected is None else self._expected
         bad: int | None = None
         superseded: tuple[int, int, int] | None = None
         while at < segment.size:
