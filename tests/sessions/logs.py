@@ -36,6 +36,7 @@ RECORDING = bytes(range(16))
 RATE = Rate(30_000)
 N_CHANNELS = 5
 COLUMNS = ("px", "py")
+ELECTRODES = tuple(Electrode(f"e{k}", "A") for k in range(N_CHANNELS))
 
 Raw = tuple[RecordKind, int, bytes]
 """A record to be written: kind, time, payload."""
@@ -80,10 +81,9 @@ def packets(frames: Iterable[bytes], begin_ns: int = 0, step_ns: int = 1_000_000
     return [(RecordKind.PACKET, begin_ns + k * step_ns, frame) for k, frame in enumerate(frames)]
 
 
-def encoder(epoch: int = 7, *, electrodes: bool = True) -> PacketEncoder:
+def encoder(epoch: int = 7) -> PacketEncoder:
     """An encoder of `N_CHANNELS` channels with two columns."""
-    names = tuple(Electrode(f"e{k}", "A") for k in range(N_CHANNELS)) if electrodes else ()
-    descriptor = Descriptor("rig", names, 0.25, "ground", COLUMNS)
+    descriptor = Descriptor("rig", ELECTRODES, 0.25, "ground", COLUMNS)
     return PacketEncoder(RATE, N_CHANNELS, descriptor, 0.25, epoch=epoch)
 
 
@@ -111,10 +111,10 @@ def noise_of(n_samples: int) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
 def event_frames(
     n_packets: int = 120, size: int = 250, epoch: int = 99, seed: int = 8, sizes: Sequence[int] | None = None
 ) -> list[bytes]:
-    """Events in packets of one size, or of these sizes."""
+    """A descriptor, events in packets of one size or of these sizes, and an end."""
     rng = np.random.default_rng(seed)
-    send = PacketEncoder(RATE, N_CHANNELS, None, 1.0, epoch=epoch)
-    frames, at = [], 0
+    send = PacketEncoder(RATE, N_CHANNELS, Descriptor("rig", ELECTRODES), 1.0, epoch=epoch)
+    frames, at = [send.descriptor_packet(0)], 0
     for length in sizes or [size] * n_packets:
         n = int(rng.integers(0, 9))
         offsets = np.sort(rng.integers(0, length, n))

@@ -1,5 +1,6 @@
 """How two output messages differ, field by field, times aside."""
 
+from enum import IntEnum, IntFlag
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ def differences(index: int, recorded: bytes | memoryview, here: bytes) -> list[D
         return [Difference(index, -1, "message", f"unreadable: {error}", "a message")]
     after = decode_output(here)
     found = [
-        Difference(index, before.bin, name, str(getattr(before, name)), str(getattr(after, name)))
+        Difference(index, before.bin, name, _word(getattr(before, name)), _word(getattr(after, name)))
         for name in Output.__struct_fields__
         if name not in _LEFT_OUT and not _same(getattr(before, name), getattr(after, name))
     ]
@@ -60,6 +61,12 @@ def differences(index: int, recorded: bytes | memoryview, here: bytes) -> list[D
 
 def _same(a: Any, b: Any) -> bool:
     return bool(a == b) or (a != a and b != b)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, IntFlag):
+        return " ".join(str(flag.name).lower() for flag in type(value) if flag in value) or "none"
+    return value.name.lower() if isinstance(value, IntEnum) else str(value)
 
 
 def _shape(array: Any) -> str:
