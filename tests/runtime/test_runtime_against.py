@@ -151,8 +151,8 @@ def test_wideband_that_calibrates_itself_is_reproduced(tmp_path: Path, executor:
     rng = np.random.default_rng(3)
     noise = rng.normal(0, 60, (24_000, N_CHANNELS))
     noise[rng.integers(0, len(noise), 300), rng.integers(0, N_CHANNELS, 300)] -= 1500
-    noise = noise.astype(np.int16)
-    frames: list[Step] = [send.wideband(at, noise[at : at + 150]) for at in range(0, len(noise), 150)]
+    samples = noise.astype(np.int16)
+    frames: list[Step] = [send.wideband(at, samples[at : at + 150]) for at in range(0, len(samples), 150)]
     del frames[120]
     bundle = wideband_bundle(tmp_path / "bundle")
     records = recorded(tmp_path, frames, bundle, executor=executor, pipeline=TIMELESS)

@@ -109,12 +109,18 @@ def noise_of(n_samples: int) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
 
 
 def event_frames(
-    n_packets: int = 120, size: int = 250, epoch: int = 99, seed: int = 8, sizes: Sequence[int] | None = None
+    n_packets: int = 120,
+    size: int = 250,
+    epoch: int = 99,
+    seed: int = 8,
+    sizes: Sequence[int] | None = None,
+    *,
+    described: bool = True,
 ) -> list[bytes]:
     """A descriptor, events in packets of one size or of these sizes, and an end."""
     rng = np.random.default_rng(seed)
-    send = PacketEncoder(RATE, N_CHANNELS, Descriptor("rig", ELECTRODES), 1.0, epoch=epoch)
-    frames, at = [send.descriptor_packet(0)], 0
+    send = PacketEncoder(RATE, N_CHANNELS, Descriptor("rig", ELECTRODES) if described else None, 1.0, epoch=epoch)
+    frames, at = [send.descriptor_packet(0)] if described else [], 0
     for length in sizes or [size] * n_packets:
         n = int(rng.integers(0, 9))
         offsets = np.sort(rng.integers(0, length, n))

@@ -235,6 +235,8 @@ def _problems(log: Log, survey: Survey, number: int, odd_marks: int) -> Iterator
     others = sum(code not in _TRIAL_CODES for _, code, _ in survey.beside(stream).marks)
     if others:
         yield f"{others} marker(s) that are not trials are left out; `replay` of the log sends them"
+    if survey.losses:
+        yield f"the recorder lost records {survey.losses} time(s); `cortexwire log verify` says which"
     wrong = [fault for fault in survey.faults if not fault.harmless]
     if wrong:
         yield f"the log has {len(wrong)} fault(s), the first: {wrong[0]}; see `cortexwire log verify`"
