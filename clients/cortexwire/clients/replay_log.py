@@ -7,6 +7,8 @@ the recording goes back (another boot), the schedule goes on from the packet bef
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
 from struct import Struct
 from threading import Event
 from typing import Final, NamedTuple
@@ -15,16 +17,15 @@ from zlib import crc32
 import zmq
 
 from cortexwire.clients.replay import Progress, ReplayProgress, Speed
-from cortexwire.clients.sockets import SocketKind, close_sender, open_sender, wait_for_peer
+from cortexwire.clients.sockets import DEFAULT_HWM_MS, SocketKind, close_sender, hwm_packets, open_sender, wait_for_peer
 from cortexwire.errors import ConfigError, PacketError
 from cortexwire.sessions.log import Fault, Log
+from cortexwire.types import Rate
 from cortexwire.wire import HEADER_BYTES, RecordKind, stamp_sent
 from cortexwire.wire.header import read_header
 
-DEFAULT_HWM: Final = 1000
-"""Packets that may wait for a slow receiver."""
-
 _NS: Final = 10**9
+_LOOKED_AT: Final = 100
 _NAP_S: Final = 0.05
 _CLOSE_S: Final = 30.0
 _STOPPED_CLOSE_S: Final = 0.5
@@ -89,7 +90,7 @@ def send_timed(
     bind: bool = False,
     speed: Speed = 1.0,
     stamp: bool = False,
-    hwm: int = DEFAULT_HWM,
+    hwm_ms: float = DEFAULT_HWM_MS,
     wait_s: float = 10.0,
     stop: Event | None = None,
     progress: Progress | None = None,
@@ -103,7 +104,7 @@ def send_timed(
         bind: Whether to bind rather than connect.
         speed: Multiple of real time, or `fast`, which needs `push`.
         stamp: Whether packets get the time of this sending.
-        hwm: High-water mark in packets.
+        hwm_ms: High-water mark in milliseconds of signal, by the first packet that has any.
         wait_s: How long to wait for a receiver before the first packet; 0 does not wait.
         stop: Set it to stop; a Ctrl-C does the same. Nothing is added to what was sent.
         progress: Called about once a second.
@@ -116,6 +117,7 @@ def send_timed(
     if speed != "fast" and not speed > 0:
         raise ConfigError(f"replay: expected a speed above 0 or 'fast', got {speed}")
     stop = stop or Event()
+    hwm, frames = _high_water(frames, hwm_ms)
     with zmq.Context() as context:
         sender = open_sender(context, socket, endpoint, bind, hwm)
         finished = False
@@ -164,6 +166,18 @@ def _send(
         stop.set()
         stopped = True
     return state()
+
+
+def _high_water(frames: Iterable[TimedFrame], hwm_ms: float) -> tuple[int, Iterable[TimedFrame]]:
+    """The packets that hold so much signal, and the frames with those that had to be looked at put back."""
+    rest, seen = iter(frames), []
+    for timed in islice(rest, _LOOKED_AT):
+        seen.append(timed)
+        with suppress(PacketError):
+            header = read_header(timed.frame)
+            if header.n_samples:
+                return hwm_packets(hwm_ms, Rate(header.rate_num, header.rate_den), header.n_samples), chain(seen, rest)
+    return _LOOKED_AT, chain(seen, rest)
 
 
 def _samples_in(frame: bytes) -> int | None:

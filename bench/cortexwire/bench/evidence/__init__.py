@@ -41,6 +41,9 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    5: {
+        "large": "cortexwire.bench.evidence.large_log:large_log",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
