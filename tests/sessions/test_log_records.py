@@ -160,6 +160,43 @@ def test_a_tail_that_a_later_segment_has_again_is_told_and_counts_once(tmp_path:
     assert (found.segments[0].last, found.segments[1].first) == (24, 25)
 
 
+def test_records_that_only_the_earlier_segment_has_are_taken_from_there(tmp_path: Path) -> None:
+    folder = write_log(tmp_path / "log", RECORDS[:30], stopped=False)
+    write_segment(folder, 1, RECORDS[25:27], 25)
+    assert notes(open_log(folder)) == expected(0, 30)
+    write_segment(folder, 2, RECORDS[29:], 29)
+    log = open_log(folder)
+    assert notes(log) == expected()
+    assert [(fault.kind, fault.harmless) for fault in faults(log)] == [(FaultKind.SUPERSEDED, True)] * 2
+    write_segment(folder, 1, [], 25)
+    write_segment(folder, 2, RECORDS[31:], 31)
+    gap = faults(open_log(folder))[-1]
+    assert (gap.kind, gap.index, gap.records) == (FaultKind.GAP, 30, 1)
+    assert notes(open_log(folder)) == [*expected(0, 30), *expected(31)]
+
+
+def test_numbers_that_begin_again_supersede_nothing(tmp_path: Path) -> None:
+    folder = write_log(tmp_path / "log", RECORDS[:30])
+    write_segment(folder, 1, [(RecordKind.START, 10**6, b"{}"), *RECORDS[40:45]], 0)
+    log = open_log(folder)
+    came = [(record.index, record.kind) for record in log.records()]
+    assert came == [(k, RecordKind.NOTE) for k in range(30)] + [(0, RecordKind.START)] + [
+        (k, RecordKind.NOTE) for k in range(1, 6)
+    ]
+    (fault,) = faults(log)
+    assert (fault.kind, fault.breaks, fault.harmless) == (FaultKind.RENUMBERED, True, False)
+
+
+def test_repeated_records_count_once_and_are_one_finding(tmp_path: Path) -> None:
+    folder = write_log(tmp_path / "log", RECORDS)
+    path = folder / "000000.cxlog"
+    content = path.read_bytes()
+    path.write_bytes(content + content[64:])
+    (fault,) = faults(open_log(folder))
+    assert (fault.kind, fault.at, fault.records) == (FaultKind.REPEATED, len(content), 60)
+    assert notes(open_log(folder)) == expected()
+
+
 def test_a_torn_tail_that_the_next_segment_takes_up_is_harmless_and_one_that_it_skips_is_a_gap(tmp_path: Path) -> None:
     folder = write_log(tmp_path / "log", RECORDS[:30])
     path = folder / "000000.cxlog"

@@ -70,6 +70,15 @@ def test_what_a_later_segment_has_again_is_left_out(tmp_path: Path) -> None:
     assert (kept, verify_log(copy).whole) == (1, True)
 
 
+def test_records_that_only_the_earlier_segment_has_are_kept(tmp_path: Path) -> None:
+    folder = write_log(tmp_path / "log", RECORDS[:30])
+    write_segment(folder, 1, RECORDS[25:27], 25)
+    write_segment(folder, 2, RECORDS[29:], 29)
+    copy, _ = repaired(folder)
+    assert [index for index, _ in notes(copy)] == list(range(60))
+    assert verify_log(copy).whole
+
+
 def test_a_segment_that_may_still_grow_is_copied(tmp_path: Path) -> None:
     folder = write_log(tmp_path / "log", RECORDS, 40, stopped=False)
     copy, kept = repaired(folder)

@@ -11,13 +11,15 @@ class FaultKind(StrEnum):
     TORN = "torn tail"
     """The segment ends within a record, or behind its last record stands what is none."""
     SUPERSEDED = "superseded tail"
-    """Records at a segment's end that a later segment has again; the later ones count."""
+    """Records at a segment's end that a later segment has again, and which count there."""
     DAMAGE = "damage"
     """Bytes between whole records that are none."""
     GAP = "gap"
     """Records are missing, and no `LOSS` record says so."""
     REPEATED = "repeated records"
     """Records whose number came before, within one segment."""
+    RENUMBERED = "numbers begin again"
+    """A segment's records begin at a number that came before, and are others than those."""
     MISSING_SEGMENT = "missing segment"
     """A segment's number is left out."""
     HEADER = "segment header"
@@ -56,6 +58,8 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
     @property
     def breaks(self) -> bool:
         """Whether records are missing from here on that somebody had written."""
+        if self.kind is FaultKind.RENUMBERED:
+            return True
         return self.records > 0 and self.kind not in (FaultKind.SUPERSEDED, FaultKind.REPEATED)
 
     def __str__(self) -> str:

@@ -87,14 +87,17 @@ class _Repair:
         due = 0
         index: int | None = None
         missing: tuple[int, int] | None = None
-        for item in self._log.walk():
+        walk = self._log.walk()
+        for item in walk:
             if isinstance(item, Fault):
                 if item.breaks:
                     missing = item.index, item.records
                 continue
-            if self._writing != item.segment:
+            # Records that only an earlier segment still has go where they are missing.
+            here = walk.at[0]
+            if self._writing != here:
                 self._leave()
-                number = self._log.segments[item.segment].number
+                number = self._log.segments[here].number
                 while due < number:
                     # A segment that is missing is where its records' loss is said.
                     at, count = missing or (item.index, 0)
@@ -103,10 +106,10 @@ class _Repair:
                     self._leave()
                     missing, due = None, due + 1
                 due = number + 1
-                self._writing = item.segment
-                if not whole[item.segment]:
+                self._writing = here
+                if not whole[here]:
                     self._begin(number, item.index if missing is None else missing[0])
-                progress(item.segment / len(whole))
+                progress(here / len(whole))
             if self._file is not None:
                 if missing is not None:
                     self._loss(*missing, item.t_ns)

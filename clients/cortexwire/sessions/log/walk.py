@@ -2,8 +2,9 @@
 
 A record that is no record is gone past: the next header in the segment whose checksum holds is where reading goes
 on. What then is missing follows from the records' numbers. At the end of a segment nothing follows, and what is there
-is a torn tail. Where a later segment begins with a number that was there already, its recorder took up from what was
-durable, and the later records count.
+is a torn tail. Where a later segment begins with a record that was there already, its recorder took up from what was
+durable: the later records count, and the earlier ones only where there is no later one. Where a later segment begins
+with a number that was there already and another record, numbers began again, and all count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,15 +66,32 @@ class Place(msgspec.Struct, frozen=True):
     index: int | None = None
 
 
-def limits_of(segments: Sequence[Segment]) -> list[int | None]:
-    """For each segment the least first number of all later ones: its records from there on are superseded."""
-    limits: list[int | None] = []
-    least: int | None = None
-    for segment in reversed(segments):
-        limits.append(least)
-        if segment.header is not None:
-            least = segment.header.first_index if least is None else min(least, segment.header.first_index)
-    return limits[::-1]
+class _Tail(msgspec.Struct):
+    """Records at a segment's end that a later segment should have again.
+
+    Attributes:
+        segment: Which segment.
+        at: Byte of the first of them.
+        first: Its number.
+        count: How many there are.
+    """
+
+    segment: int
+    at: int
+    first: int
+    count: int = 0
+
+
+def heirs_of(segments: Sequence[Segment]) -> list[int | None]:
+    """For each segment that of all later ones which begins with the least number: its records may be there again."""
+    heirs: list[int | None] = []
+    least: tuple[int, int] | None = None
+    for number in range(len(segments) - 1, -1, -1):
+        heirs.append(None if least is None else least[1])
+        header = segments[number].header
+        if header is not None and (least is None or header.first_index <= least[0]):
+            least = header.first_index, number
+    return heirs[::-1]
 
 
 def unwrapped(low: int, near: int) -> int:
@@ -85,7 +103,7 @@ class Walk:
     """One reading of segments, from a place to the end.
 
     Attributes:
-        at: How far it has come: `(segment, byte)`.
+        at: How far it has come, `(segment, byte)`, wherever the last record was taken from.
 
     Args:
         segments: The segments, in order.
@@ -98,8 +116,9 @@ class Walk:
         self._segments = segments
         self._start = start
         self._head = head_bytes
-        self._limits = limits_of(segments)
+        self._heirs = heirs_of(segments)
         self._expected = start.index
+        self._tails: list[_Tail] = []
 
     def __iter__(self) -> Iterator[LogRecord | Fault]:
         """Give records and faults in order."""
@@ -112,6 +131,8 @@ class Walk:
                 yield from self._through(number, self._start.at if here else SEGMENT_HEADER_BYTES)
             finally:
                 segment.close()
+        if self._segments:
+            yield from self._recovered(None, self._segments[-1])
 
     def _opening(self, number: int) -> Iterator[Fault]:
         """What is wrong with a segment as such."""
@@ -122,6 +143,10 @@ class Walk:
             text = f"expected segment {due} before it, got {segment.number}"
             yield Fault(FaultKind.MISSING_SEGMENT, segment.name, 0, 0, index, 0, text)
         header = segment.header
+        if header is not None and self._expected is not None and header.first_index < self._expected:
+            text = f"expected record {self._expected} or later, got {header.first_index}, and it is another one"
+            yield Fault(FaultKind.RENUMBERED, segment.name, 0, SEGMENT_HEADER_BYTES, header.first_index, 0, text)
+            self._expected = header.first_index
         if header is None and segment.size < SEGMENT_HEADER_BYTES:
             last = number == len(self._segments) - 1
             text = f"expected a header of {SEGMENT_HEADER_BYTES} bytes, got {segment.size}; no record was begun"
@@ -133,13 +158,17 @@ class Walk:
             yield Fault(FaultKind.HEADER, segment.name, 0, SEGMENT_HEADER_BYTES, header.first_index, 0, text)
 
     def _through(self, number: int, at: int) -> Iterator[LogRecord | Fault]:
-        segment, limit = self._segments[number], self._limits[number]
+        self.at = number, at
+        segment = self._segments[number]
+        heir = self._heirs[number]
+        limit = None if heir is None else self._first_of(heir)
         near = self._expected
         if at == SEGMENT_HEADER_BYTES and segment.header is not None:
             near = segment.header.first_index
             self._expected = near if self._expected is None else self._expected
         bad: int | None = None
-        superseded: tuple[int, int, int] | None = None
+        tail: _Tail | None = None
+        again: tuple[int, int, int] | None = None
         while at < segment.size:
             header, payload, end = self._take(segment, at)
             if header is None:
@@ -150,29 +179,91 @@ class Walk:
                 at = following
                 continue
             index = header.index if near is None else unwrapped(header.index, near)
-            if limit is not None and index >= limit:
-                first, first_at, count = superseded or (index, at if bad is None else bad, 0)
-                superseded = first, first_at, count + 1
-                near, at, bad = index + 1, end, None
+            if limit is not None and heir is not None and index >= limit:
+                if tail is None and not self._has_again(heir, header):
+                    limit = None
+                else:
+                    tail = tail or _Tail(number, at if bad is None else bad, index)
+                    tail.count = index + 1 - tail.first
+                    near, at, bad = index + 1, end, None
+                    continue
+            if self._expected is not None and index < self._expected and header.kind is not RecordKind.START:
+                first, first_at, count = again or (index, at, 0)
+                again = first, first_at, count + 1
+                near, at, bad = self._expected, end, None
                 continue
-            again = self._expected is not None and index < self._expected and header.kind is not RecordKind.START
-            if not again:
-                yield from self._before(segment, index, at, bad)
-                self.at = number, at
-                self._expected = self._after(segment, at, header, index)
-                yield LogRecord(header.kind, header.t_ns, index, payload, header.payload_bytes, number, at)
-            else:
-                text = f"expected record {self._expected} or later, got {index}"
-                yield Fault(FaultKind.REPEATED, segment.name, at, end - at, index, 1, text)
+            if again is not None:
+                yield self._repeated(segment, again, at)
+                again = None
+            if self._expected is not None and index > self._expected:
+                yield from self._recovered(index, segment)
+            yield from self._before(segment, index, at, bad)
+            self.at = number, at
+            self._expected = self._after(segment, at, header, index)
+            yield LogRecord(header.kind, header.t_ns, index, payload, header.payload_bytes, number, at)
             near, at, bad = self._expected, end, None
-        if superseded is not None:
-            first, first_at, count = superseded
-            text = f"records {first} to {first + count - 1} are in a later segment too, and count there"
-            n_bytes = (at if bad is None else bad) - first_at
-            yield Fault(FaultKind.SUPERSEDED, segment.name, first_at, n_bytes, first, count, text, harmless=True)
+        stop = at if bad is None else bad
+        if again is not None:
+            yield self._repeated(segment, again, stop)
+        if tail is not None:
+            self._tails.append(tail)
+            text = f"records {tail.first} to {tail.first + tail.count - 1} are in a later segment again"
+            n_bytes = stop - tail.at
+            yield Fault(
+                FaultKind.SUPERSEDED, segment.name, tail.at, n_bytes, tail.first, tail.count, text, harmless=True
+            )
         if bad is not None and not segment.is_blank(bad):
-            yield self._torn(segment, bad, limit, superseded is not None)
+            yield self._torn(segment, bad, limit, tail is not None)
         self.at = number, segment.size
+
+    def _first_of(self, number: int) -> int | None:
+        header = self._segments[number].header
+        return None if header is None else header.first_index
+
+    def _has_again(self, heir: int, header: RecordHeader) -> bool:
+        """Whether a later segment goes on from a record of this one, rather than counting anew."""
+        later = self._segments[heir]
+        try:
+            first, _ = later.glance(SEGMENT_HEADER_BYTES)
+        except PacketError:
+            return True
+        finally:
+            later.close()
+        if first.index == header.index:
+            return first == header
+        return header.t_ns >= first.t_ns
+
+    def _recovered(self, stop: int | None, where: Segment) -> Iterator[LogRecord | Fault]:
+        """Records that should be in a later segment and are not, from the earlier one that has them."""
+        for tail in self._tails:
+            end = tail.first + tail.count if stop is None else min(stop, tail.first + tail.count)
+            if self._expected is None or not tail.first <= self._expected < end:
+                continue
+            segment = self._segments[tail.segment]
+            text = f"records {self._expected} to {end - 1} are taken from {segment.name}, which has them"
+            yield Fault(FaultKind.SUPERSEDED, where.name, 0, 0, self._expected, 0, text, harmless=True)
+            at, near = tail.at, tail.first
+            while at < segment.size and self._expected < end:
+                header, payload, after = self._take(segment, at)
+                if header is None:
+                    following = self._resume(segment, at, after)
+                    if following is None:
+                        break
+                    at = following
+                    continue
+                index = unwrapped(header.index, near)
+                if self._expected <= index < end:
+                    yield from self._before(segment, index, at, None)
+                    self._expected = self._after(segment, at, header, index)
+                    yield LogRecord(header.kind, header.t_ns, index, payload, header.payload_bytes, tail.segment, at)
+                near, at = index + 1, after
+            if segment is not where:
+                segment.close()
+
+    def _repeated(self, segment: Segment, again: tuple[int, int, int], stop: int) -> Fault:
+        first, at, count = again
+        text = f"expected record {self._expected} or later, got {count} that came before, from record {first} on"
+        return Fault(FaultKind.REPEATED, segment.name, at, stop - at, first, count, text)
 
     def _take(self, segment: Segment, at: int) -> tuple[RecordHeader | None, memoryview, int]:
         """The record at a byte, its payload and its end; without a header where it is none, and no end if unknown."""
