@@ -1,6 +1,7 @@
 """A recording of an engine that ran, by the commands that take it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,17 @@ def test_a_gap_is_told_when_a_log_is_opened(command: Command, tmp_path: Path) ->
     records[31] = (RecordKind.LOSS, 0, loss(1, packets=1, samples=30))
     said = command("inspect", write_log(tmp_path / "other", records))
     assert "30 samples are missing in the recording, in 1 gap(s)" in said.err
+
+
+def test_each_stream_of_a_log_can_be_inspected(command: Command, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "today", packets([*wideband_frames(), *wideband_frames(20, epoch=8)]))
+    said = command("inspect", f"{log}#2", "--json")
+    assert (said.code, json.loads(said.out)["samples"]) == (0, 600)
+    assert f"to read it name {log}#1" in said.err
+
+
+def test_verifying_says_where_the_bundle_is(command: Command, tmp_path: Path, ran: tuple[Bundle, list[Raw]]) -> None:
+    log = write_log(tmp_path / "today", ran[1])
+    assert f"not in the recording; it was {ran[0].path}" in command("log", "verify", log).out
+    shutil.copytree(ran[0].path, log / "bundle")
+    assert json.loads(command("log", "verify", log, "--json").out)["bundles"] == {ran[0].sha256: str(log / "bundle")}

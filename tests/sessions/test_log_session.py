@@ -8,6 +8,8 @@ import pytest
 from cortexwire.errors import SessionError
 from cortexwire.sessions import open_session, session_packets
 from cortexwire.sessions.log import LogSession, log_session
+from cortexwire.signal.settings import FrontEndSettings
+from cortexwire.training.features import extract_features
 from cortexwire.types import Rate
 from cortexwire.wire import Kind, PacketEncoder, RecordKind, decode_packet
 from tests.sessions.logs import (
@@ -178,3 +180,18 @@ def test_ranges_and_kinds_are_checked(tmp_path: Path) -> None:
         session.wideband(0, N + 1)
     with pytest.raises(SessionError, match="expected a recording of events, got wideband"):
         session.events(0, 1)
+
+
+def test_features_of_a_log_are_those_of_what_the_rig_sent_gaps_included(tmp_path: Path) -> None:
+    frames = event_frames(100, described=False)
+    whole = log_session(write_log(tmp_path / "whole", packets(frames)))
+    records = packets(frames)
+    del records[31]
+    lossy = log_session(write_log(tmp_path / "lossy", records))
+    front_end = FrontEndSettings(bin_ms=20.0, features=("counts",))
+    all_of_it, with_gap = extract_features(whole, front_end), extract_features(lossy, front_end)
+    touched = {31 * 250 // 600, (32 * 250 - 1) // 600}
+    assert np.flatnonzero(~with_gap.valid).tolist() == sorted(touched)
+    same = [k for k in range(len(all_of_it.index)) if k not in touched]
+    assert np.array_equal(with_gap.counts[same], all_of_it.counts[same])
+    assert all_of_it.valid.all()

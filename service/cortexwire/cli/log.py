@@ -58,21 +58,44 @@ def verify(
     opened = open_log(log)
     with progress("verifying") as share:
         found = verify_log(opened, share)
+    bundles = _bundles(opened.folder, found)
     linked: int | None = None
     if repair is not None:
         with progress("repairing") as share:
             linked = repair_log(opened, found, repair, share)
     if json:
         repaired = None if repair is None else {"folder": str(repair), "segments_kept": linked}
-        show_json({"log": str(opened.folder), "name": opened.name, **found.as_json(), "repaired": repaired})
+        show_json(
+            {
+                "log": str(opened.folder),
+                "name": opened.name,
+                **found.as_json(),
+                "bundles": bundles,
+                "repaired": repaired,
+            }
+        )
     else:
-        _show(found, opened.name)
+        _show(found, opened.name, bundles)
         if repair is not None:
             note(f"repaired copy: {repair}, with {linked} of {len(found.segments)} segments as they were")
     raise typer.Exit(0 if found.whole else 1)
 
 
-def _show(found: "Verification", name: str) -> None:
+def _bundles(folder: Path, found: "Verification") -> dict[str, str]:
+    """Where the bundle of each start is, by its hash: in the recording, and whole there, or only where it was."""
+    from cortexwire.errors import BundleError
+    from cortexwire.runtime.copies import Copies
+
+    places = {}
+    for _, start in found.starts:
+        try:
+            places[start.bundle_sha256] = str(Copies(folder).bundle(start.bundle_sha256, "").path)
+        except BundleError:
+            places[start.bundle_sha256] = f"not in the recording; it was {start.bundle}"
+    return places
+
+
+def _show(found: "Verification", name: str, bundles: dict[str, str]) -> None:
     plain = found.as_json()
     show_rows(
         {
@@ -81,6 +104,7 @@ def _show(found: "Verification", name: str) -> None:
             "begins": "with a pipeline's start"
             if found.from_start
             else "in the middle: outputs before the next start cannot be reproduced",
+            **{f"bundle {sha256[:16]}": place for sha256, place in bundles.items()},
             **({"not packets": f"{found.malformed} frames, as they came"} if found.malformed else {}),
         },
         name,

@@ -186,6 +186,7 @@ class Streams:
         self.breaks = 0
         self._keep = keep
         self._heads = HeadReader()
+        self._ids: dict[tuple[float, ...], StreamId] = {}
         self._current: dict[StreamId, Stream] = {}
         self._runs: dict[StreamId, list[tuple[Header, int]]] = {}
 
@@ -198,10 +199,13 @@ class Streams:
     def take(self, head: Header, segment: int = 0, at: int = 0) -> None:
         """Take a signal packet, and where its record is."""
         where = pack_where(segment, at)
-        rate = Rate(head.rate_num, head.rate_den)
-        stream_id = StreamId(
-            head.source, head.epoch, Kind(head.kind), head.dtype, head.n_channels, rate, head.uv_per_bit
-        )
+        # Told by plain numbers first: one is looked up for every packet.
+        told_by = head.source, head.epoch, head.kind, head.dtype, head.n_channels, *head[16:19]
+        stream_id = self._ids.get(told_by)
+        if stream_id is None:
+            rate = Rate(head.rate_num, head.rate_den)
+            shape = Kind(head.kind), head.dtype, head.n_channels, rate, head.uv_per_bit
+            stream_id = self._ids[told_by] = StreamId(head.source, head.epoch, *shape)
         stream = self._current.get(stream_id)
         if stream is None:
             stream = self._begin(stream_id, 0, head)
