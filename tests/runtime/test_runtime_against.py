@@ -13,6 +13,7 @@ import pytest
 from cortexwire.config import EngineConfig
 from cortexwire.decoders import Bundle, StreamSpec, write_overlay
 from cortexwire.decoders.manifest import Electrode
+from cortexwire.errors import BundleError
 from cortexwire.pipeline.commands import (
     ApplyOverlay,
     Arm,
@@ -26,6 +27,7 @@ from cortexwire.pipeline.commands import (
 from cortexwire.pipeline.settings import DeadlineSettings, PipelineSettings
 from cortexwire.runtime.against import Agreement, compare_log
 from cortexwire.runtime.assembly import assemble
+from cortexwire.runtime.copies import Copies
 from cortexwire.sessions.log import open_log
 from cortexwire.signal.design import design_filter
 from cortexwire.signal.settings import FilterSettings
@@ -364,3 +366,27 @@ def test_a_pipeline_that_falls_where_the_engine_fell_is_no_difference(
     found = compared(tmp_path / "not", [*records[: last + 1], records[1], *records[last + 1 :]])
     assert not found.passed
     assert found.differences[0].here == "fell: RuntimeError: a fault of our own"
+
+
+class Attach(msgspec.Struct, frozen=True):
+    """A command that names a bundle and an overlay for it."""
+
+    path: str
+    sha256: str
+    overlay: str | None = None
+    overlay_hash: str | None = None
+
+
+def test_whatever_a_command_names_by_a_hash_is_looked_for_in_the_recording(ran: Ran, tmp_path: Path) -> None:
+    overlay = write_overlay(tmp_path / "day", ran.bundle, {"bias": np.ones(2, np.float32)})
+    number, kept = f"{overlay.hash:016x}", tmp_path / "bundles" / ran.bundle.sha256[:16]
+    shutil.copytree(ran.bundle.path, kept)
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "day").rename(tmp_path / "overlays" / number)
+    copies = Copies(tmp_path)
+    given: Any = Attach("gone", ran.bundle.sha256, "gone too", number)
+    assert copies.located(given) == Attach(str(kept), ran.bundle.sha256, str(tmp_path / "overlays" / number), number)
+    assert copies.located(Arm()) == Arm()
+    missing: Any = Attach("gone", "0" * 64)
+    with pytest.raises(BundleError, match="expected a bundle with sha256 0000"):
+        copies.located(missing)

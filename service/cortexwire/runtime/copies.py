@@ -66,9 +66,9 @@ class Copies:
             number: Its hash as commands give it, 16 hexadecimal digits.
             path: Where it was.
         """
-        for name in (number, f"{number}.cxo", f"{number}.overlay"):
-            if (copy := self._folder / OVERLAYS / name).is_file():
-                return copy
+        copy = self._folder / OVERLAYS / number
+        if copy.is_file():
+            return copy
         return Path(path)
 
     def overlay_of(self, sha256: str, path: str) -> Path:
@@ -77,14 +77,22 @@ class Copies:
 
     def located(self, command: Command) -> Command:
         """A command whose paths lead to the recording's own copies where it names a hash."""
-        path = getattr(command, "path", None)
-        if path is None:
-            return command
-        if isinstance(sha256 := getattr(command, "sha256", None), str):
-            return msgspec.structs.replace(command, path=str(self.bundle(sha256, path).path))
-        if isinstance(number := getattr(command, "hash", None), str):
-            return msgspec.structs.replace(command, path=str(self.overlay(number, path)))
-        return command
+        changes: dict[str, str] = {}
+        for path, known, find in (
+            ("path", "sha256", self._bundle_path),
+            ("path", "hash", self._overlay_path),
+            ("overlay", "overlay_hash", self._overlay_path),
+        ):
+            place, number = getattr(command, path, None), getattr(command, known, None)
+            if isinstance(place, str) and isinstance(number, str):
+                changes[path] = find(number, place)
+        return msgspec.structs.replace(command, **changes) if changes else command
+
+    def _bundle_path(self, sha256: str, path: str) -> str:
+        return str(self.bundle(sha256, path).path)
+
+    def _overlay_path(self, number: str, path: str) -> str:
+        return str(self.overlay(number, path))
 
     def _bundle_places(self, sha256: str, path: str) -> Iterator[Path]:
         for copy in (self._folder / BUNDLE, self._folder / BUNDLES / sha256[:16]):
