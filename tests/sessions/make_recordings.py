@@ -51,7 +51,9 @@ def counts_session(folder: Path, toml: str = COUNTS_TOML) -> RecordedSession:
 def described(folder: Path, toml: str) -> RecordedSession:
     """Write a `session.toml` and open it."""
     (folder / "session.toml").write_text(toml)
-    return open_session(folder / "session.toml")
+    session = open_session(folder / "session.toml")
+    assert isinstance(session, RecordedSession)
+    return session
 
 
 def write_wav(path: Path, samples: NDArray[Any], rate: int = 20_000, *, extra: bytes = b"") -> None:

@@ -157,6 +157,8 @@ def send_frames(
 
 
 class _Sender:
+    """Sends frames one after the other, each when it is due, until it is stopped."""
+
     def __init__(self, socket: zmq.Socket[bytes], speed: Speed, stop: Event, progress: Progress | None) -> None:
         self.socket = socket
         self.stop = stop

@@ -17,6 +17,7 @@ from cortexwire.sessions.description import Description, NoTrials, WidebandSpec,
 from cortexwire.sessions.identities import channel_names, make_electrodes
 from cortexwire.sessions.nwb import is_reaching, open_nwb, open_reaching
 from cortexwire.sessions.nwb.opening import split_name
+from cortexwire.sessions.log import LogSession, is_log, log_session
 from cortexwire.sessions.recorded import RecordedSession, Signal
 from cortexwire.sessions.session import TRIAL_DTYPE
 from cortexwire.sessions.stores import Store, open_store
@@ -28,12 +29,13 @@ DATA_VARIABLE: Final = "CORTEXWIRE_DATA"
 _NO_SCALE: Final = "signal.uv_per_bit is not stated: 1.0 is assumed, so microvolts are recorded units"
 
 
-def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession:
+def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession | LogSession:
     """Open a recorded session.
 
     Args:
         path: A `session.toml` of any name, a folder that holds one of that name, a folder of wav files, an NWB file
-            (`FILE#NAME` for one of several series), or a reaching session in MATLAB v7.3.
+            (`FILE#NAME` for one of several series), a reaching session in MATLAB v7.3, or a log's folder (`FOLDER#2`
+            for its second stream).
         data: Folder to look for the recording in first.
 
     Returns:
@@ -47,6 +49,8 @@ def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSe
         return open_nwb(path)
     if place.suffix.lower() == ".mat" and is_reaching(place):
         return open_reaching(place)
+    if is_log(path):
+        return log_session(path)
     path = Path(path)
     if path.is_dir() and not (path / "session.toml").is_file():
         whole = Description(file=path.name, signal=WidebandSpec(), name=path.name)

@@ -2,7 +2,7 @@
 
 What is sent about a sample never depends on the packet size: only where the cuts fall does. Columns and
 markers go before the signal packet that covers their sample; the descriptor goes first, and again once a
-second.
+second. Of a session that names `gaps`, `(n, 2)`, the samples in them are not sent, and no packet reaches over one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -110,7 +110,11 @@ class _Sender:
             yield from self._asides(first, last, index)
             yield self._signal(first, last, index, counts)
 
-    def _cuts(self, sizes: Iterator[int], start: int, stop: int) -> Iterator[tuple[int, int, NDArray[Any] | None]]:
+    def _cuts(self, sizes: Iterator[int], start: int, stop: int) -> Iterator[_Cut]:
+        for first, last in _stretches(self._session, start, stop):
+            yield from self._cut(sizes, first, last)
+
+    def _cut(self, sizes: Iterator[int], start: int, stop: int) -> Iterator[_Cut]:
         if self._session.kind == "counts":
             edges, rows = self._session.counts(start, stop)
             for first, last, counts in zip(edges[:-1].tolist(), edges[1:].tolist(), rows, strict=True):
@@ -167,6 +171,18 @@ class _ColumnRows:
             self._samples, self._values = self._session.column_rows(self._start, self._stop, self._column_ms)
         low, high = np.searchsorted(self._samples, (first, last))
         return self._samples[low:high], self._values[low:high]
+
+
+def _stretches(session: Session, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The parts of a range that lie between the session's gaps."""
+    for gap_start, gap_stop in np.asarray(getattr(session, "gaps", ())).reshape(-1, 2).tolist():
+        if gap_start >= stop:
+            break
+        if start < gap_start:
+            yield start, gap_start
+        start = max(start, gap_stop)
+    if start < stop:
+        yield start, stop
 
 
 def _trial_markers(session: Session) -> NDArray[np.void]:

@@ -42,6 +42,8 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Describe a session, a bundle or a running engine; a damaged one is an error."""
+    from cortexwire.sessions.log import is_log
+
     path = Path(what)
     if what == "reference" or (path / "manifest.json").is_file():
         bundle = open_bundle(path)
@@ -52,7 +54,7 @@ def inspect(
     elif (path / "telemetry.map").is_file():
         state = _state(path)
         show_json({"kind": "engine", **state}) if json else show_rows(_plain_state(state), f"engine in {path}")
-    elif path.exists() or what.partition(":")[0] == "sim":
+    elif path.exists() or is_log(what) or what.partition(":")[0] == "sim":
         session = open_source(what, data)
         rows = _session_rows(session)
         show_json({"kind": "session", **rows}) if json else show_rows(_in_words(rows), session.name)

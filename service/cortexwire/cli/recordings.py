@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "cortexwire decode recording.toml --bundle my-bundle",
             "cortexwire decode recording.toml --bundle my-bundle --out outputs.npz",
+            "cortexwire decode recordings/today --against recorded",
             "cortexwire decode sim:channels=96,seconds=20,seed=5 --bundle reference --packet-samples 1-600",
         ),
     )(decode)
@@ -70,13 +71,29 @@ def decode(
     config: options.Config = None,
     assignments: options.Assignments = None,
     epoch: options.Epoch = None,
+    against: Annotated[
+        Literal["recorded"] | None,
+        typer.Option(help="Of a log: feed the recorded inputs again, and compare each output with the recorded one."),
+    ] = None,
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
     """Decode a recording with the very pipeline that runs live, as fast as it goes.
 
-    What decides a decoded value is the same as live, bit for bit, whatever the packet size.
+    What decides a decoded value is the same as live, bit for bit, whatever the packet size. With --against recorded
+    everything comes from the log, and the exit code is 1 where an output that can be reproduced is not as recorded.
     """
+    if against is not None:
+        from cortexwire.cli.against import decode_against
+
+        given = {
+            "--out": out, "--packet-samples": packet_samples, "--packet-ms": packet_ms, "--from": start_s or None,
+            "--to": stop_s, "--armed": armed, "--thresholds": thresholds, "--overlay": overlay, "--epoch": epoch,
+            "--provider": provider, "--executor": executor, "--config": config, "--set": assignments or None,
+        }  # fmt: skip
+        if odd := [name for name, value in given.items() if value is not None]:
+            raise ConfigError(f"--against recorded: expected only --bundle and --json beside it, got {odd[0]}")
+        decode_against(source, bundle, json)
     from cortexwire.cli.offline import NO_TICKS, DecodeSummary, decoded, write_outputs
 
     session = open_source(source, data)

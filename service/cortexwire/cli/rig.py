@@ -9,6 +9,7 @@ from cortexwire.cli import options
 from cortexwire.cli.console import note, progress, show_json, show_rows
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_source, packet_sizes, sample_range
+from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
     from cortexwire.clients.replay import Speed
@@ -28,6 +29,8 @@ def register(app: typer.Typer) -> None:
             "cortexwire replay docs/sessions/contdata95.toml",
             "cortexwire replay recording/ --speed fast --socket push --connect",
             "cortexwire replay sim:channels=96,seconds=60,seed=3 --from 10 --to 20 --loop",
+            "cortexwire replay recordings/today --speed fast --socket push --connect",
+            "cortexwire replay recordings/today#2 --packet-ms 5",
         ),
     )(replay)
     app.command(
@@ -52,15 +55,29 @@ def replay(
     packet_samples: options.PacketSamples = None,
     packet_ms: options.PacketMs = None,
     epoch: options.Epoch = None,
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="Of a log: write the time of this sending into its packets.")
+    ] = False,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for a receiver.", min=0.0)] = 30.0,
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
-    """Send a recorded session as a rig would have, on its own schedule; Ctrl-C ends the stream properly."""
+    """Send a recorded session as a rig would have, on its own schedule; Ctrl-C ends the stream properly.
+
+    The packets of a log are sent as they came, byte for byte, when they came. With another packet size, with --loop, or
+    named as LOG#1, a log is sent as any session.
+    """
     from cortexwire.clients.replay import ReplayProgress
     from cortexwire.clients.replay import replay as send
     from cortexwire.runtime.engine import stop_on_signals
+    from cortexwire.sessions.log import is_log, log_folder
 
+    as_it_was = packet_samples is None and packet_ms is None and not loop
+    if as_it_was and is_log(source) and log_folder(source)[1] is None:
+        _replay_log(source, endpoint, socket, bind, _speed(speed), (start_s, stop_s), epoch, stamp, wait_s, json)
+        return
+    if stamp:
+        raise ConfigError("--stamp: a session's packets always have the time of their sending; it is for logs")
     session = open_source(source, data)
     sizes = packet_sizes(packet_samples, packet_ms, session.rate)
     first, last = sample_range(session, start_s, stop_s)
@@ -97,6 +114,60 @@ def replay(
             "signal": f"{summary.samples / session.rate.hz:.2f} s in {summary.seconds:.2f} s",
             "behind": f"at most {summary.lag_max_ms:.2f} ms",
             "ended": "early" if summary.stopped else "at the end of the recording",
+        },
+        "replayed",
+    )
+
+
+def _replay_log(
+    source: str,
+    endpoint: str,
+    socket: Literal["pub", "push"],
+    bind: bool,
+    speed: "Speed",
+    span: tuple[float, float | None],
+    epoch: int | None,
+    stamp: bool,
+    wait_s: float,
+    json: bool,
+) -> None:
+    from cortexwire.clients.replay import ReplayProgress
+    from cortexwire.clients.replay_log import log_frames, renamed, send_timed
+    from cortexwire.runtime.engine import stop_on_signals
+    from cortexwire.sessions.log import open_log
+
+    log = open_log(source)
+    frames = log_frames(log, *span)
+    if epoch is not None:
+        frames = renamed(frames, epoch)
+    if not json:
+        verb = "binds" if bind else "connects to"
+        note(f"{log.name}: {log.n_bytes / 1e6:.1f} MB of records; {verb} {endpoint}")
+    with stop_on_signals() as stop, progress("replaying") as share:
+
+        def tell(state: ReplayProgress) -> None:
+            share(min(1.0, state.bytes / max(1, log.n_bytes)))
+
+        summary = send_timed(
+            frames,
+            endpoint,
+            socket=socket,
+            bind=bind,
+            speed=speed,
+            stamp=stamp,
+            wait_s=wait_s,
+            stop=stop,
+            progress=tell,
+        )
+    if json:
+        show_json(asdict(summary))
+        return
+    show_rows(
+        {
+            "packets": f"{summary.packets}, {summary.bytes / 1e6:.1f} MB, as they came",
+            "time": f"{summary.seconds:.2f} s",
+            "behind": f"at most {summary.lag_max_ms:.2f} ms",
+            "ended": "early" if summary.stopped else "at the end of the log",
         },
         "replayed",
     )

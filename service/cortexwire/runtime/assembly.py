@@ -105,20 +105,22 @@ class Problems:
         return None
 
 
-def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
+def assemble(config: EngineConfig, *, live: bool = True, thresholds_uv: Sequence[float] | None = None) -> Assembled:
     """Load bundle, overlay and thresholds, and make the decoder and its pipeline.
 
     Args:
         config: The configuration.
         live: Whether stages are stamped with the time; offline they are not.
+        thresholds_uv: Thresholds, NaN for a disabled channel, in place of those of the configuration's file.
 
     Raises:
         StartupError: With all that is wrong.
     """
     problems = Problems()
     bundle = problems.attempt(lambda: _bundle(config.bundle))
-    thresholds = overlay = None
-    if (file := config.thresholds) is not None:
+    thresholds = None if thresholds_uv is None else tuple(thresholds_uv)
+    overlay = None
+    if thresholds is None and (file := config.thresholds) is not None:
         thresholds = problems.attempt(lambda: read_thresholds(file))
     if bundle is not None and (path := config.overlay) is not None:
         overlay = problems.attempt(lambda: load_overlay(path, bundle))

@@ -95,14 +95,18 @@ def pack_header(header: Header) -> bytes:
     return body + crc32(body).to_bytes(4, "little")
 
 
-def read_header(frame: bytes | memoryview) -> Header:
-    """Read and check the header of a whole frame.
+def read_header(frame: bytes | memoryview, frame_bytes: int | None = None) -> Header:
+    """Read and check the header of a frame.
+
+    Args:
+        frame: The frame, or as much of it as holds the header.
+        frame_bytes: Length of the whole frame; that of `frame` when None.
 
     Raises:
         PacketError: Anything in the header breaks a rule, or the frame is not as long as it says.
     """
-    size = len(frame)
-    if size < HEADER_BYTES:
+    size = len(frame) if frame_bytes is None else frame_bytes
+    if len(frame) < HEADER_BYTES:
         raise _short(frame)
     header = Header._make(_HEADER.unpack_from(frame))
     if header.magic != MAGIC:

@@ -49,7 +49,9 @@ def recording(name: str) -> RecordedSession:
         RunError: There is no folder of recordings.
         SessionError: It cannot be read.
     """
-    return open_session(ROOT / "docs" / "sessions" / f"{name}.toml", data_folder())
+    session = open_session(ROOT / "docs" / "sessions" / f"{name}.toml", data_folder())
+    assert isinstance(session, RecordedSession)
+    return session
 
 
 def n1_front_end() -> FrontEndSettings:
