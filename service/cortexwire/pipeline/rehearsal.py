@@ -76,6 +76,10 @@ class Rehearsal:
             self()
         self.takes_ns = (time.perf_counter_ns() - began) // TIMED
 
+    def close(self) -> None:
+        """It is called no more."""
+        self._pipeline.close()
+
     def __call__(self) -> None:
         """Rehearse once."""
         frame, number = self._frame, self._number
