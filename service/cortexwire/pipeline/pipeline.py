@@ -218,6 +218,9 @@ class Pipeline:
                 f"cold-only: {other.path} cannot run beside {bundle.path}: {'; '.join(found)}. Disarm, and start the "
                 "engine with that bundle"
             )
+        mine, theirs = (found.manifest.stream.electrodes for found in (bundle, other))
+        if mine and theirs and mine != theirs:
+            raise BundleError(f"{other.path}: was trained on another array than {bundle.path}: electrodes differ")
         strand = Strand(self._settings, decoder, *self._around)
         strand.bins.warm_up()
         decoder.warm_up()
@@ -346,6 +349,7 @@ class Pipeline:
 
     def describe(self) -> dict[str, Any]:
         """What an operator may want to know and changes rarely, as plain JSON values."""
+        self.settle()
         bundle, identity = self._strand.bundle, self.identity
         stream = bundle.manifest.stream
         return {

@@ -143,10 +143,10 @@ class Swap:
         came = f"{candidate.strand.bundle.hash:016x}"
         if command.bundle_hash not in (None, came):
             raise ConfigError(f"activate: expected bundle {command.bundle_hash} to be staged, got {came}")
-        phase, why = candidate.phase
+        phase, why = self._phase(candidate)
         if phase in ("refused", "warming"):
             raise ConfigError(f"activate: bundle {came} is not ready: {why}")
-        if phase == "shadow" and host.wants_armed and not host.strand.identity.blocks_arming:
+        if phase == "shadow":
             raise ConfigError(f"activate: bundle {came} may not be armed: {why}; confirm, or disarm first")
         here = host.bins.next_bin
         at = here if command.at_bin is None else command.at_bin
@@ -219,7 +219,7 @@ class Swap:
         candidate, coming, fade = self._candidate, self._coming, self._fade
         described = None
         if candidate is not None:
-            phase, why = candidate.phase
+            phase, why = self._phase(candidate)
             if coming is not None and coming.new is candidate:
                 why = f"takes over at bin {coming.at}"
             bundle = candidate.strand.bundle
@@ -242,6 +242,12 @@ class Swap:
             "takeover_bin": None if coming is None else coming.at,
             "crossfade_until": None if fade is None else fade[1].end,
         }
+
+    def _phase(self, shadow: Shadow) -> tuple[str, str]:
+        """How far somebody is; what may not be armed takes nothing away where nothing is armed anyhow."""
+        phase, why = shadow.phase
+        armed = self._host.wants_armed and not self._host.strand.identity.blocks_arming
+        return ("ready", why) if phase == "shadow" and not armed else (phase, why)
 
     # The way of what comes in, as long as somebody follows.
 
