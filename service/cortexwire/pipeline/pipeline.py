@@ -47,6 +47,8 @@ _ARMED, _BLOCKED, _CALIBRATING, _COMMAND, _DEADLINE, _ENDED, _LATE, _NEUTRAL = (
 )
 _REASONS: Final = NONFINITE | UNOBSERVED | WARMING
 """Why a decoded bin may not be a command."""
+BEHIND_S: Final = 0.001
+"""What is waited now and then where something is made behind a running engine's back."""
 MAX_NOTES: Final = 1000
 """Notes kept for whoever drains them; the oldest go first."""
 
@@ -224,7 +226,7 @@ class Pipeline:
         strand = Strand(self._settings, decoder, *self._around)
         strand.bins.warm_up()
         decoder.warm_up()
-        strand.rehearsal = self._rehearsed(strand)
+        strand.rehearsal = self._rehearsed(strand, BEHIND_S)
         return strand
 
     def warm_up(self) -> None:
@@ -233,10 +235,10 @@ class Pipeline:
         self._decoder.warm_up()
         self._rehearsal = self._rehearsed(self._strand)
 
-    def _rehearsed(self, strand: Strand) -> Rehearsal | None:
+    def _rehearsed(self, strand: Strand, pause_s: float = 0.0) -> Rehearsal | None:
         if self._rehearses:
             try:
-                return Rehearsal(self._twin, self._settings, strand.decoder, strand.chain)
+                return Rehearsal(self._twin, self._settings, strand.decoder, strand.chain, pause_s)
             # What only saves time stops no engine.
             except Exception as error:
                 self._notes.append(f"bins are not rehearsed: {type(error).__name__}: {error}")

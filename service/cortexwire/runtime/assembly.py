@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -101,7 +102,8 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         if decoder is None or problems.found:
             raise StartupError(problems.found)
         overlays = OverlayShelf(bundle, decoder)
-        bundles = BundleShelf(config.executor, config.provider, overlays)
+        compiled = partial(_compile, config) if live else lambda _: None
+        bundles = BundleShelf(config.executor, config.provider, overlays, compiled)
         if compiling is not None and config.executor == "incremental":
             compiling.wait()
         pipeline = problems.attempt(lambda: decoding(decoder, overlays, bundles))
@@ -117,6 +119,13 @@ def assemble(config: EngineConfig, *, live: bool = True) -> Assembled:
         bundles.prepare(command)
 
     return Assembled(pipeline, prepare, _start(config, bundle, overlay, thresholds, decoder.fingerprint))
+
+
+def _compile(config: EngineConfig, bundle: Bundle) -> None:
+    """Have the kernels of another bundle compiled by other processes: the running engine needs its interpreter."""
+    with Compiling(bundle, config.front_end, config.executor, beside=True) as compiling:
+        compiling.wait()
+        compiling.note()
 
 
 def _start(

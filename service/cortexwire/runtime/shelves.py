@@ -86,6 +86,7 @@ class BundleShelf:
         executor: What decodes them.
         provider: Where.
         overlays: The shelf of overlays, which may then be theirs.
+        ready: Called with a bundle before anything is made of it, so that it is made quickly.
 
     Attributes:
         make: Makes of a decoder what the pipeline takes; to be set before anything is prepared.
@@ -93,10 +94,17 @@ class BundleShelf:
 
     make: Callable[[Decoder], Strand]
 
-    def __init__(self, executor: ExecutorName, provider: Provider, overlays: OverlayShelf) -> None:
+    def __init__(
+        self,
+        executor: ExecutorName,
+        provider: Provider,
+        overlays: OverlayShelf,
+        ready: Callable[[Bundle], None] = lambda _: None,
+    ) -> None:
         self._executor: ExecutorName = executor
         self._provider: Provider = provider
         self._overlays = overlays
+        self._ready = ready
         self._shelf: tuple[AttachBundle, Strand] | None = None
 
     def prepare(self, command: Command) -> None:
@@ -135,6 +143,7 @@ class BundleShelf:
             overlay = load_overlay(command.overlay, bundle)
             if f"{overlay.hash:016x}" != command.overlay_hash:
                 raise BundleError(f"{command.overlay}: expected hash {command.overlay_hash}, got {overlay.hash:016x}")
+        self._ready(bundle)
         strand = self.make(make_decoder(bundle, self._executor, self._provider, overlay))
         self._overlays.serve(strand)
         return strand

@@ -41,6 +41,9 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    6: {
+        "swaps": "cortexwire.bench.evidence.swaps:swap_run",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
