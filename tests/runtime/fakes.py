@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import zmq
@@ -35,6 +35,7 @@ class FakePipeline:
     n_channels = 2
     rate = Rate(30000)
     outputs_per_bin = 1
+    shadow_ns = 0
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -93,6 +94,10 @@ class FakePipeline:
         """Hand over the notes."""
         notes, self.notes = self.notes, []
         return notes
+
+    def describe(self) -> dict[str, Any]:
+        """Next to nothing."""
+        return {"bundle_name": "fake", "neutral": False}
 
     def settle(self) -> None:
         """Nothing was put off."""

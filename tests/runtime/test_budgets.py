@@ -260,7 +260,8 @@ def test_the_flags_lie_where_the_layout_says(tmp_path: Path) -> None:
     count, at = (int.from_bytes(raw[offset : offset + 4], "little") for offset in (72, 76))
     assert raw[728:736] == (2).to_bytes(8, "little")
     assert raw[at + 48 : at + 96].rstrip(b"\0") == b"b p99 <= 2 us"
-    assert (count, len(raw)) == (2, at + 96)
+    facts, facts_bytes = (int.from_bytes(raw[offset : offset + 4], "little") for offset in (80, 84))
+    assert (count, facts, len(raw)) == (2, at + 96, facts + facts_bytes)
 
 
 LIVE = """

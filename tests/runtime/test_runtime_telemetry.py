@@ -101,7 +101,7 @@ def test_the_layout_is_the_one_that_is_documented(tmp_path: Path) -> None:
     writer = TelemetryWriter(tmp_path / "map", 3, ("lost",))
     writer.publish(numbered(9, 3), (5,))
     raw = (tmp_path / "map").read_bytes()
-    assert raw[:6] == b"CXWT\x01\x00"
+    assert raw[:6] == b"CXWT\x02\x00"
     capacity, n_counters, n_histograms, words = struct.unpack_from("<IIII", raw, 20)
     names, counters, histograms, channels, length = struct.unpack_from("<IIIII", raw, 36)
     assert (capacity, n_counters, n_histograms) == (3, 1, len(STAGES))
@@ -115,6 +115,23 @@ def test_the_layout_is_the_one_that_is_documented(tmp_path: Path) -> None:
     assert struct.unpack_from("<IIffII", raw, 176) == (10, 11, 9.0, -9.0, 9, 3)
     assert struct.unpack_from("<BBB", raw, 200) == (9 % len(STATES), 1, 0)
     assert raw[216 : 216 + struct.unpack_from("<I", raw, 204)[0]] == b"note 9"
+
+
+def test_facts_are_read_as_told_and_too_many_are_said_to_be(tmp_path: Path) -> None:
+    writer = TelemetryWriter(tmp_path / "map", 3, ("lost",), lines=("a p99 <= 1 us",))
+    with TelemetryReader(tmp_path / "map") as reader:
+        assert reader.read().facts == {}
+        writer.tell({"candidate": {"phase": "loading"}, "bin_ms": 20.0})
+        writer.publish(numbered(7, 3), (3,))
+        assert reader.read().facts == {"candidate": {"phase": "loading"}, "bin_ms": 20.0}
+        assert_same(reader.read().status, numbered(7, 3))
+        writer.tell({"bundle_name": "x"})
+        assert reader.read().facts == {"bundle_name": "x"}
+        writer.tell({"bundle_name": "x" * 20_000})
+        assert "expected at most" in reader.read().facts["problem"]
+    raw = (tmp_path / "map").read_bytes()
+    at, room = struct.unpack_from("<II", raw, 80)
+    assert at + room == len(raw)
 
 
 def test_a_heartbeat_grows_stale_then_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,8 +218,8 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"expected an engine's map at .*empty"):
         TelemetryReader(tmp_path / "empty")
-    (tmp_path / "other").write_bytes(b"CXWT\x02\x00" + bytes(200))
-    with pytest.raises(ConfigError, match=r"expected b'CXWT' version 1 .* got b'CXWT' version 2"):
+    (tmp_path / "other").write_bytes(b"CXWT\x01\x00" + bytes(200))
+    with pytest.raises(ConfigError, match=r"expected b'CXWT' version 2 .* got b'CXWT' version 1"):
         TelemetryReader(tmp_path / "other")
 
 

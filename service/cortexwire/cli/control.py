@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
             "cortexwire control arm",
             "cortexwire control gain 0.8",
             "cortexwire control overlay days/monday.overlay",
+            "cortexwire control stage bundles/new",
+            "cortexwire control activate 25",
+            "cortexwire control rollback-bundle",
             """cortexwire control '{"command": "set_offset", "offset": [0, 1.5]}'""",
         ),
     )(control)
@@ -33,7 +36,8 @@ def control(
         str,
         typer.Argument(
             help="arm, disarm, neutral, release, state, recalibrate SECONDS, gain FACTOR, mask CHANNELS, "
-            "unmask CHANNELS, thresholds FILE, overlay FILE, rollback, confirm, mark CODE; or a command as JSON.",
+            "unmask CHANNELS, thresholds FILE, overlay FILE, rollback, confirm, mark CODE, stage BUNDLE, "
+            "activate [BINS OF CROSS-FADE], rollback-bundle, unstage; or a command as JSON.",
             show_default=False,
         ),
     ],
@@ -66,6 +70,8 @@ def control(
     elif reply.state is not None:
         rows = {name: _short(value) for name, value in reply.state.items() if name != "channels"}
         show_rows(rows | {"budgets": budgets_in_words(reply.state["budgets"])})
+    elif reply.bin is None:
+        typer.echo("accepted; `cortexwire control state` tells how far the candidate is")
     else:
         typer.echo(f"from bin {reply.bin} on")
     raise typer.Exit(0 if reply.problem is None else 1)
@@ -79,16 +85,16 @@ def parse_command(command: str, argument: str | None) -> dict[str, Any]:
     """
     import msgspec
 
-    from cortexwire.pipeline.commands import decode_command
+    from cortexwire.pipeline.commands import decode_request
 
     if command.lstrip().startswith("{"):
         if argument is not None:
             raise ConfigError(f"control: expected nothing behind a command as JSON, got {argument!r}")
         request = msgspec.json.decode(command.encode()) if _is_json(command) else None
         if request != {"command": "state"}:
-            decode_command(command)
+            decode_request(command)
         return dict(request or {})
-    if command in _PLAIN:
+    if command in _PLAIN and (argument is None or command not in _WITH_ARGUMENT):
         if argument is not None:
             raise ConfigError(f"control {command}: expected no argument, got {argument!r}")
         return _PLAIN[command]
@@ -102,7 +108,7 @@ def parse_command(command: str, argument: str | None) -> dict[str, Any]:
         request = make(argument)
     except ValueError:
         raise ConfigError(f"control {command}: expected {what}, got {argument!r}") from None
-    decode_command(msgspec.json.encode(request))
+    decode_request(msgspec.json.encode(request))
     return request
 
 
@@ -132,6 +138,10 @@ def _overlay(file: str) -> dict[str, Any]:
     return {"command": "apply_overlay", "path": str(path), "hash": f"{short:016x}"}
 
 
+def _stage(folder: str) -> dict[str, Any]:
+    return {"command": "stage_bundle", "path": str(Path(folder).absolute())}
+
+
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_short(part)}" for name, part in value.items() if part) or "all zero"
@@ -147,6 +157,9 @@ _PLAIN: Final[dict[str, dict[str, Any]]] = {
     "release": {"command": "neutral", "on": False},
     "rollback": {"command": "rollback_overlay"},
     "confirm": {"command": "confirm_identity"},
+    "activate": {"command": "activate_bundle"},
+    "rollback-bundle": {"command": "rollback_bundle"},
+    "unstage": {"command": "unstage_bundle"},
     "state": {"command": "state"},
 }
 _WITH_ARGUMENT: Final[dict[str, tuple[str, Callable[[str], dict[str, Any]]]]] = {
@@ -157,4 +170,9 @@ _WITH_ARGUMENT: Final[dict[str, tuple[str, Callable[[str], dict[str, Any]]]]] = 
     "mark": ("a code from 256 up", lambda text: {"command": "mark", "code": int(text)}),
     "thresholds": ("a file that calibrate wrote", _thresholds),
     "overlay": ("the file of an overlay", _overlay),
+    "stage": ("the folder of a bundle", _stage),
+    "activate": (
+        "bins of cross-fade, 250 at most, or nothing",
+        lambda text: {"command": "activate_bundle", "crossfade_bins": int(text)},
+    ),
 }

@@ -192,24 +192,33 @@ class BinStage:
         self.take(frame, events)
         return events
 
-    def take(self, frame: bytes | memoryview, events: EventSink) -> None:
-        """Take one frame, good or bad, and hand on what it brings about while it does so."""
+    def take(self, frame: bytes | memoryview, events: EventSink) -> Sequence[Item] | None:
+        """Take one frame, good or bad, and hand on what it brings about while it does so.
+
+        Returns:
+            What it was taken for; None for a packet that took the short way, which is one span.
+        """
         regular, source = self._regular, self._source
         if regular.open and regular.n_samples <= source.until_edge:
             values = regular.samples_of(frame)
             if values is not None:
                 self._go_on(frame, values, events)
-                return
-        regular.open = False
+                return None
+        items = self.read(frame)
+        self._take_all(items, events)
+        if len(items) == 1 and isinstance(item := items[0], Span) and not item.skip and self._may_go_on():
+            regular.learn(frame, item.packet, self.intake.expected)
+        return items
+
+    def read(self, frame: bytes | memoryview) -> Sequence[Item]:
+        """Put one frame, good or bad, in order, for `take_item` of this stage and of those that `join` it."""
+        self._regular.open = False
         try:
             packet = decode_packet(frame)
         except PacketError as error:
             self.intake.malformed(error.reason, str(error))
-            return
-        items = self.intake.accept(packet)
-        self._take_all(items, events)
-        if len(items) == 1 and isinstance(item := items[0], Span) and not item.skip and self._may_go_on():
-            regular.learn(frame, packet, self.intake.expected)
+            return ()
+        return self.intake.accept(packet)
 
     def _may_go_on(self) -> bool:
         """Whether nothing but the next samples has to be looked at."""
@@ -243,8 +252,8 @@ class BinStage:
         """Give up waiting for missing packets, and hand on what that brings about while it does so."""
         self._take_all(self.intake.flush(), events)
 
-    def listen(self, listener: CrossingListener) -> None:
-        """Tell a listener of crossings before their bin is closed; of a stream of samples, that is."""
+    def listen(self, listener: CrossingListener | None) -> None:
+        """Tell a listener, and no other, of crossings before their bin is closed; of a stream of samples, that is."""
         self._listener = listener
         if isinstance(self._source, WidebandBins):
             self._source.listen(listener)
@@ -256,6 +265,20 @@ class BinStage:
             ConfigError: The stream is not one of samples.
         """
         return self._wideband_source("crossings").crossings_of(closed)
+
+    def join(self, other: "BinStage") -> None:
+        """Take, from here on, what another stage of the same stream reads.
+
+        It begins in the middle of the stream, knowing what was announced: blanked stretches, and the channels that were
+        left out or taken in again by command.
+
+        Raises:
+            ConfigError: Too few channels remain for the reference.
+        """
+        self.intake = other.intake
+        self._blanking.learn(other._blanking)
+        over, under = set(other._wanted), set(other.front_end.masked)
+        self._take_masks(tuple(sorted((set(self._wanted) | (over - under)) - (under - over))))
 
     def set_thresholds(self, thresholds_uv: tuple[float | None, ...]) -> None:
         """Put thresholds in force at the next bin's edge.
@@ -304,7 +327,11 @@ class BinStage:
         unknown = [c for c in channels if not 0 <= c < self.stream.n_channels]
         if unknown:
             raise ConfigError(f"mask: expected channels 0 to {self.stream.n_channels - 1}, got {unknown[0]}")
-        final = tuple(sorted(wanted))
+        self._take_masks(tuple(sorted(wanted)))
+
+    def _take_masks(self, final: tuple[int, ...]) -> None:
+        if final == self._wanted == self._masked:
+            return
         if self.stream.kind == "wideband":
             self._wideband(np.dtype(np.int16)).mask(final)
         self._wanted = final
@@ -325,18 +352,28 @@ class BinStage:
 
     def _over_blocks(self, block: BinClock) -> Callable[[int], int]:
         """A block is blanked as a whole, and ends at a bin's edge at the latest."""
+        clocks = block, self.clock
 
         def over(stop: int) -> int:
-            return min(clock.start(clock.bin_of(stop - 1) + 1) for clock in (block, self.clock))
+            return min(clock.start(clock.bin_of(stop - 1) + 1) for clock in clocks)
 
         return over
 
     def _take_all(self, items: Sequence[Item], events: EventSink) -> None:
-        for number, item in enumerate(items):
-            if isinstance(item, Gap) and isinstance(following := items[number + 1], Span):
+        for number in range(len(items)):
+            self.take_item(items, number, events)
+
+    def take_item(self, items: Sequence[Item], number: int, events: EventSink) -> None:
+        """Take one of the items that were read together, and hand on what it brings about while it does so."""
+        self._regular.open = False
+        item = items[number]
+        if isinstance(item, Gap):
+            if not self._begun:
+                return  # of a stream that it joined behind the gap's beginning
+            if isinstance(following := items[number + 1], Span):
                 # What closes its bins is the packet by which it is known.
                 self.last_packet = following.packet
-            self._take(item, events)
+        self._take(item, events)
 
     def _take(self, item: Item, events: EventSink) -> None:
         if isinstance(item, Span):

@@ -37,6 +37,10 @@ class Blanking:
         """Whether any interval has an effect, or will have."""
         return bool(self._waiting)
 
+    def learn(self, other: "Blanking") -> None:
+        """Know what another one of the same stream knows."""
+        self._waiting, self._open, self._any = list(other._waiting), other._open, other._any
+
     def start(self, sample_index: int) -> None:
         """Blank from here on; nothing new where samples are blanked already."""
         if self._open is None:

@@ -39,7 +39,10 @@ class ChannelWatch:
 
     Attributes:
         measuring: Whether the window is not full.
+        measured_hz: The rates of the full window, NaN for channels without data; None before it is full.
     """
+
+    measured_hz: NDArray[np.float64] | None
 
     def __init__(self, n_channels: int, bin_s: float, window_s: float) -> None:
         self._bin_s = bin_s
@@ -55,7 +58,7 @@ class ChannelWatch:
         """Measure the rates of a new stream from its beginning."""
         self._counts: NDArray[np.int64] = np.zeros(len(self._rates), np.int64)
         self._seen_s = 0.0
-        self.measuring = True
+        self.measuring, self.measured_hz = True, None
 
     def changes(self, closed: Bin) -> list[str]:
         """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost."""
@@ -89,7 +92,8 @@ class ChannelWatch:
         if self._seen_s < self._window_s - 1e-9:
             return None
         self.measuring = False
-        return np.where(closed.status == 0, self._counts / self._seen_s, np.nan)
+        self.measured_hz = np.where(closed.status == 0, self._counts / self._seen_s, np.nan)
+        return self.measured_hz
 
     def report(self, thresholds_uv: NDArray[np.float64] | None, rms_uv: NDArray[np.float32] | None) -> ChannelReport:
         """Put everything together."""

@@ -4,7 +4,7 @@ Commands are the pipeline's third input beside packets and ticks. They apply bet
 as these bytes, so a replay repeats them.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from cortexwire.errors import ConfigError
 Channel = Annotated[int, Meta(ge=0, lt=65536)]
 HexHash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 """A 64-bit hash as 16 hexadecimal digits, since JSON readers lose integers beyond 2^53."""
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""The hash of a bundle's manifest, and thereby of the bundle."""
 
 
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="arm"):
@@ -80,6 +82,52 @@ class ConfirmIdentity(
     """The operator has made sure that it is the right array."""
 
 
+class AttachBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="attach_bundle"):
+    """A bundle that the shell has loaded and warmed runs in shadow from here on, as the candidate.
+
+    It is what becomes of a `StageBundle`, and the form that a log has: nobody asks for it directly.
+    """
+
+    path: Annotated[str, Meta(min_length=1)]
+    sha256: Sha256
+    overlay: str | None = None
+    overlay_hash: HexHash | None = None
+
+
+class ActivateBundle(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="activate_bundle"
+):
+    """The candidate takes over at a bin (the open one, if none is named), over so many bins of cross-fade.
+
+    With `bundle_hash` only that bundle does: whoever asks may not know of the newest.
+    """
+
+    at_bin: Annotated[int, Meta(ge=0, lt=2**62)] | None = None
+    crossfade_bins: Annotated[int, Meta(ge=0, le=250)] = 0
+    bundle_hash: HexHash | None = None
+
+
+class RollbackBundle(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="rollback_bundle"
+):
+    """Go back to the bundle before, at once; the one that was in command stays in shadow in its place."""
+
+
+class UnstageBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="unstage_bundle"):
+    """Drop the candidate, or the bundle before; `why` is for the log."""
+
+    which: Literal["candidate", "previous"] = "candidate"
+    why: str = ""
+
+
+class StageBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stage_bundle"):
+    """Load and warm a bundle, behind the engine's back, then attach it; where a hash is given, it has to be that."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    sha256: Sha256 | None = None
+    overlay: Annotated[str, Meta(min_length=1)] | None = None
+
+
 class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="mark"):
     """Put a user's marker into the log at this bin."""
 
@@ -99,10 +147,17 @@ Command = (
     | ApplyOverlay
     | RollbackOverlay
     | ConfirmIdentity
+    | AttachBundle
+    | ActivateBundle
+    | RollbackBundle
+    | UnstageBundle
     | Mark
 )
+Request = Command | StageBundle
+"""What an operator may ask for: a command, or what becomes one in its time."""
 
 _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
 def encode_command(command: Command) -> bytes:
@@ -125,5 +180,17 @@ def decode_command(payload: bytes | str) -> Command:
     """
     try:
         return _DECODER.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"not a command: {error}") from error
+
+
+def decode_request(payload: bytes | str) -> Request:
+    """Read what an operator asks for from JSON.
+
+    Raises:
+        ConfigError: As `decode_command`.
+    """
+    try:
+        return _REQUESTS.decode(payload)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"not a command: {error}") from error

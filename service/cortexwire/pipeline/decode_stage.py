@@ -14,7 +14,7 @@ from cortexwire.decoders.contract import CountingDecoder, Decoder
 from cortexwire.decoders.manifest import FeatureKind
 from cortexwire.errors import BundleError
 from cortexwire.pipeline.bin_stage import BinStage
-from cortexwire.pipeline.output_stage import OutputStage
+from cortexwire.pipeline.output_stage import Commanding
 from cortexwire.signal.binning import Bin
 from cortexwire.types import Features, Velocity
 from cortexwire.wire import OutFlag, Validity
@@ -43,12 +43,14 @@ class Decoded(NamedTuple):
         tensors: Every output of the decoder but the velocity, by name.
         flags: What has to be said about it, bits of `OutFlag`.
         usable: Whether it may be a command.
+        raw: The velocity as decoded, `(2,)`.
     """
 
     velocity: Velocity
     tensors: dict[str, NDArray[Any]]
     flags: int
     usable: bool
+    raw: Velocity
 
 
 def validity_of(closed: Bin) -> Validity:
@@ -89,13 +91,13 @@ class DecodeStage:
 
     Args:
         decoder: The executor of a bundle.
-        output: The output stage.
+        output: The output stage, which may be replaced.
 
     Raises:
         BundleError: The bundle decodes no velocity, so there is nothing to command with.
     """
 
-    def __init__(self, decoder: Decoder, output: OutputStage) -> None:
+    def __init__(self, decoder: Decoder, output: Commanding) -> None:
         manifest = decoder.bundle.manifest
         self.decoder = decoder
         self.output = output
@@ -114,6 +116,15 @@ class DecodeStage:
         if isinstance(decoder, CountingDecoder) and self._content == ("counts",) and stage.stream.kind == "wideband":
             stage.listen(decoder)
             self._counting = decoder
+
+    def unfollow(self) -> None:
+        """Another decoder adds up crossings as they come from here on: this one is given whole bins."""
+        self._counting = None
+
+    @property
+    def warming(self) -> bool:
+        """Whether what is decoded now may not be used, since the past that it takes has not been seen."""
+        return self._warming > 0
 
     def settle(self) -> None:
         """Do what was put off until the outputs are out."""
@@ -169,7 +180,7 @@ class DecodeStage:
             flags |= NONFINITE
             usable = False
             self._begin_anew()
-        return Decoded(raw if velocity is None else velocity, results, flags, usable)
+        return Decoded(raw if velocity is None else velocity, results, flags, usable, raw)
 
 
 def _served_velocity(bundle: Bundle) -> str:

@@ -6,7 +6,7 @@ edges only. A bin across such an edge is what its two parts were counted as; cha
 are left out of it, and it counts as calibrated if both parts are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -81,13 +81,13 @@ class HopStage(BinStage):
         position = self._source.position
         return self.hops.start(self.hops.bin_of(position) + 1) - position
 
-    def take(self, frame: bytes | memoryview, events: EventSink) -> None:
-        """Take one frame, good or bad, and hand on what it brings about while it does so."""
+    def take(self, frame: bytes | memoryview, events: EventSink) -> Sequence[Item] | None:
+        """Take one frame, good or bad; as `BinStage.take`."""
         regular = self._regular
         if regular.open and regular.n_samples > self._until_edge:
             # It has to be cut where the hop ends.
             regular.open = False
-        super().take(frame, events)
+        return super().take(frame, events)
 
     def _go_on(self, frame: bytes | memoryview, values: NDArray[np.int16], events: EventSink) -> None:
         if self._until_edge == self._regular.n_samples:

@@ -78,6 +78,19 @@ class Identity:
         self._measured = False
         self._correlation: float | None = None
 
+    def learn(self, other: "Identity") -> None:
+        """Take what the comparison with another bundle knows of the rig.
+
+        What an operator has confirmed of that bundle's array holds for this one if both name the same electrodes.
+        """
+        if other._compared is not None:
+            self.descriptor(other._compared)
+        elif other._hash is not None:
+            self.announced(other._hash)
+        same = bool(self._expected) and self._expected == other._expected
+        if same and other.state is IdentityState.CONFIRMED and not self.refused:
+            self.confirm()
+
     @property
     def state(self) -> IdentityState:
         """What is known."""

@@ -10,7 +10,7 @@ from cortexwire.decoders.contract import Decoder
 from cortexwire.decoders.interleaved import interleaved
 from cortexwire.pipeline.bin_stage import BinStage
 from cortexwire.pipeline.decode_stage import Decoded, DecodeStage
-from cortexwire.pipeline.output_stage import OutputStage
+from cortexwire.pipeline.output_stage import Commanding
 from cortexwire.signal.binning import Bin
 from cortexwire.wire import Validity
 
@@ -27,15 +27,36 @@ class InterleavedStage:
         BundleError: As `DecodeStage`.
     """
 
-    def __init__(self, decoder: Decoder, output: OutputStage, parts: int) -> None:
-        self.output = output
+    def __init__(self, decoder: Decoder, output: Commanding, parts: int) -> None:
+        self._output = output
         self._stages = tuple(DecodeStage(state, output) for state in interleaved(decoder, parts))
         self._next = self._stages[0]
+
+    @property
+    def output(self) -> Commanding:
+        """The output stage of all states."""
+        return self._output
+
+    @output.setter
+    def output(self, output: Commanding) -> None:
+        self._output = output
+        for stage in self._stages:
+            stage.output = output
+
+    @property
+    def warming(self) -> bool:
+        """Whether any state has not seen the past that it takes."""
+        return any(stage.warming for stage in self._stages)
 
     def follow(self, stage: BinStage) -> None:
         """Let every state add up crossings as they come, which none that shares its decoder can."""
         for state in self._stages:
             state.follow(stage)
+
+    def unfollow(self) -> None:
+        """Another decoder adds up crossings as they come from here on."""
+        for state in self._stages:
+            state.unfollow()
 
     def skip(self) -> None:
         """A bin was closed that is not decoded."""

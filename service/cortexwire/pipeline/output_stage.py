@@ -14,7 +14,7 @@ since, never on what was sent in place of a bin.
 """
 
 from math import hypot
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +35,16 @@ class Processed(NamedTuple):
     def nonfinite(self) -> bool:
         """Whether the bin needs a safe output, since its value is no number."""
         return self.velocity is None
+
+
+class Commanding(Protocol):
+    """What a decoded velocity goes through."""
+
+    def process(self, raw: Velocity) -> Processed:
+        """Process the decoded velocity of one bin, `(2,)` float32."""
+
+    def reset(self) -> None:
+        """Go to rest."""
 
 
 class OutputStage:
@@ -62,6 +72,10 @@ class OutputStage:
         """Change the offset from the next bin on."""
         self._offset = offset
         self._look()
+
+    def describe(self) -> dict[str, Any]:
+        """Gain, by rows, and offset as plain JSON values."""
+        return {"gain": [list(row) for row in self._gain], "offset": list(self._offset)}
 
     def _look(self) -> None:
         """Find out whether a value leaves as it came, and whether nothing is remembered of it."""
@@ -119,3 +133,18 @@ class OutputStage:
             if speed > max_speed:
                 x, y, limited = x * max_speed / speed, y * max_speed / speed, True
         return x, y, limited
+
+
+class Through:
+    """What is decoded and not commanded goes through as it is, unless it is no number."""
+
+    def process(self, raw: Velocity) -> Processed:
+        """Process the decoded velocity of one bin."""
+        return Processed(raw if np.isfinite(raw).all() else None, False)
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+
+THROUGH: Final = Through()
+"""There is nothing in it that two could not share."""

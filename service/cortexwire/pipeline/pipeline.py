@@ -10,34 +10,28 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from cortexwire.decoders.bundle import Bundle
 from cortexwire.decoders.contract import Decoder
-from cortexwire.decoders.hop import hop_of
 from cortexwire.decoders.overlay import Overlay
 from cortexwire.errors import BundleError, ConfigError
 from cortexwire.pipeline import commands
-from cortexwire.pipeline.bin_stage import Announced, BinStage, Closed, Described, Ended, Event, Reset, Started
-from cortexwire.pipeline.channels import ChannelReport, ChannelWatch
+from cortexwire.pipeline.bin_stage import Announced, Closed, Described, Ended, Event, Reset, Started
+from cortexwire.pipeline.channels import ChannelReport
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.deadlines import Deadlines
-from cortexwire.pipeline.decode_stage import NONFINITE, UNOBSERVED, WARMING, DecodeStage, validity_of
-from cortexwire.pipeline.hop_stage import HopStage, HopWatch
-from cortexwire.pipeline.identity import Identity
-from cortexwire.pipeline.interleaved import InterleavedStage
+from cortexwire.pipeline.decode_stage import NONFINITE, UNOBSERVED, WARMING, validity_of
 from cortexwire.pipeline.output_stage import OutputStage
 from cortexwire.pipeline.rehearsal import MOST_OF_A_PACKET, Rehearsal
 from cortexwire.pipeline.safety import SafeOutput
 from cortexwire.pipeline.settings import PipelineSettings
+from cortexwire.pipeline.strand import EXECUTORS, OWN_TENSORS, Strand, differences, front_end_of
+from cortexwire.pipeline.swap import Swap, Take
 from cortexwire.signal.binning import Bin
-from cortexwire.signal.settings import FrontEndSettings
-from cortexwire.types import Rate
-from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, Times, Validity, encode_output
+from cortexwire.types import Rate, Velocity
+from cortexwire.wire import Clock, Clocks, Executor, OutFlag, OutKind, Output, Times, Validity
 
-EXECUTORS: Final = {"onnx": Executor.ONNX, "incremental": Executor.INCREMENTAL}
-OWN_TENSORS: Final = ("velocity", "counts", "band_power")
-"""Tensors of a message that do not come from the decoder as they are."""
+__all__ = ["EXECUTORS", "MAX_NOTES", "OWN_TENSORS", "Pipeline", "front_end_of"]
+
 _ARMED, _BLOCKED, _CALIBRATING, _COMMAND, _DEADLINE, _ENDED, _LATE, _NEUTRAL = (
     flag.value
     for flag in (
@@ -53,46 +47,14 @@ _ARMED, _BLOCKED, _CALIBRATING, _COMMAND, _DEADLINE, _ENDED, _LATE, _NEUTRAL = (
 )
 _REASONS: Final = NONFINITE | UNOBSERVED | WARMING
 """Why a decoded bin may not be a command."""
+BEHIND_S: Final = 0.001
+"""What is waited now and then where something is made behind a running engine's back."""
 MAX_NOTES: Final = 1000
 """Notes kept for whoever drains them; the oldest go first."""
 
 
-def front_end_of(bundle: Bundle, overrides: dict[str, Any] | None = None) -> FrontEndSettings:
-    """The bundle's signal chain, with an operator's changes laid over it.
-
-    Raises:
-        BundleError: The bundle's front end, or what the changes make of it, is not a valid chain.
-    """
-    try:
-        return FrontEndSettings.model_validate(_merged(bundle.manifest.front_end, overrides or {}))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"front_end.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
-            for fault in error.errors()
-        )
-        raise BundleError(f"{bundle.path}: {faults}") from error
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if nested else value
-    return merged
-
-
-def _check_outputs(bundle: Bundle) -> None:
-    """Refuse a bundle whose outputs no message could carry, or that would stand for something else there."""
-    served = [spec.name for spec in bundle.manifest.outputs_of("velocity")]
-    others = [spec for spec in bundle.manifest.outputs if spec.role != "state" and spec.name not in served]
-    taken = [spec.name for spec in others if spec.name in OWN_TENSORS]
-    if taken:
-        raise BundleError(f"{bundle.path}: expected outputs not called {', '.join(OWN_TENSORS)}, got {taken[0]!r}")
-    tensors: dict[str, NDArray[Any]] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in others}
-    try:
-        encode_output(Output(OutKind.DECODED, 0, 0, 0, tensors=tensors))
-    except ConfigError as error:
-        raise BundleError(f"{bundle.path}: expected outputs that a message can carry, got {error}") from error
+def _nothing(*_: object) -> None:
+    pass
 
 
 class _Sink:
@@ -113,6 +75,7 @@ class Pipeline:
         front_end: Changes of the bundle's signal chain.
         now_ns: Reads the clock for the time stamps of the stages; None leaves them out. It decides nothing.
         load_overlay: Finds the overlay that a command names.
+        load_strand: Finds the bundle that a command names, as `strand_of` made it.
         rehearse: Whether the end of a bin is rehearsed one packet before; it changes nothing but how long that takes.
 
     Raises:
@@ -130,59 +93,40 @@ class Pipeline:
         front_end: dict[str, Any] | None = None,
         now_ns: Callable[[], int] | None = None,
         load_overlay: Callable[[commands.ApplyOverlay], Overlay] | None = None,
+        load_strand: Callable[[commands.AttachBundle], Strand] | None = None,
         rehearse: bool = False,
     ) -> None:
-        bundle = decoder.bundle
-        manifest = bundle.manifest
-        stream = manifest.stream
-        hop = hop_of(manifest)
-        chain = front_end_of(bundle, front_end)
-        if chain.bin_ms != stream.bin_ms or chain.features != manifest.features.content:
-            raise BundleError(
-                f"{bundle.path}: expected {stream.bin_ms} ms bins of {list(manifest.features.content)}, "
-                f"the front end makes {chain.bin_ms} ms bins of {list(chain.features)}"
-            )
-        if stream.kind != "wideband" and chain.features != ("counts",):
-            raise BundleError(f"{bundle.path}: a stream of {stream.kind} has counts only, got {chain.features}")
-        _check_outputs(bundle)
-        self.outputs_per_bin = hop.parts
         self.counters = Counters()
-        around = settings.intake, thresholds_uv, self.counters
-        self.bins = HopStage(stream, chain, hop.parts, *around) if hop.parts > 1 else BinStage(stream, chain, *around)
-        self.identity = Identity(settings.identity, stream.electrodes, manifest.training.channel_rates_hz)
+        self._settings = settings
+        self._around = thresholds_uv, front_end
+        strand = Strand(settings, decoder, thresholds_uv, front_end, self.counters)
+        stream, hop = strand.bundle.manifest.stream, strand.hop
+        self.outputs_per_bin = hop.parts
         self._rate = Rate(stream.rate_num, stream.rate_den)
-        output = OutputStage(settings.output, hop.ms(stream.bin_ms) / 1000)
-        self._decode: DecodeStage | InterleavedStage
-        self._decode = InterleavedStage(decoder, output, hop.parts) if hop.interleaved else DecodeStage(decoder, output)
-        if hop.parts == 1:
-            # The crossings of the open bin are not those of a bin that overlaps it.
-            self._decode.follow(self.bins)
-        self._settle = self._decode.settle if hop.interleaved else decoder.settle
-        self._decoder = decoder
-        self._bundle_hash = bundle.hash
-        self._executor = EXECUTORS[decoder.executor]
+        self._output_stage = OutputStage(settings.output, hop.ms(stream.bin_ms) / 1000)
+        strand.stage.output = self._output_stage
+        self._rehearsal: Rehearsal | None = None
+        self._strand = strand
+        self.take_up(strand)
+        self._swap = Swap(self, self._output_stage)
+        self.route(strand.bins.take, self.handle)
         self._deadlines = Deadlines(settings.deadline, self.bins.hops, self._rate, settings.intake.reset_after_ms)
         self._safe = SafeOutput(settings.safety, self._rate)
         self._valid_for_ms = float(np.float32(settings.safety.valid_for_ms))
-        self._gives_power = "band_power" in chain.features
-        watched = stream.n_channels, stream.bin_ms / 1000, settings.identity.window_s
-        self._watch = HopWatch(*watched, hop.parts) if hop.parts > 1 else ChannelWatch(*watched)
         self._armed = armed
         self._now = now_ns
         self._load_overlay = load_overlay
+        self._load_strand = load_strand
         self._epoch = 0
         self._incarnation = 0
         self._state = "waiting"
-        self._decoding = False
         self._received_ns: int | None = None
         self._binned_ns = 0
         self._notes: list[str] = []
         self._outputs: list[Output] = []
-        self._events = _Sink(self._handle)
-        self._unsettled: list[tuple[Bin, bool]] = []
-        self._settings = settings
+        self._unsettled: list[tuple[Bin, Velocity | None]] = []
         self._rehearses = rehearse
-        self._rehearsal: Rehearsal | None = None
+        self.shadow_ns = 0
         least_ms = hop.ms(stream.bin_ms) + (settings.deadline.deadline_ms or 0.0)
         if settings.safety.valid_for_ms < least_ms:
             self._notes.append(
@@ -200,6 +144,26 @@ class Pipeline:
     def rate(self) -> Rate | None:
         """Sample rate that the bundle expects."""
         return self._rate
+
+    @property
+    def strand(self) -> Strand:
+        """The bundle in command, and what it takes to decode by it."""
+        return self._strand
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the stream."""
+        return self._epoch
+
+    @property
+    def wants_armed(self) -> bool:
+        """Whether it is armed, blocked or not."""
+        return self._armed
+
+    @property
+    def decoded_raw(self) -> Velocity | None:
+        """The velocity of the bin handled last as it was decoded, `(2,)`; None if it was not."""
+        return self._unsettled[-1][1]
 
     @property
     def next_due_ns(self) -> int | None:
@@ -220,16 +184,65 @@ class Pipeline:
             return "refused"
         return "calibrating" if self.bins.calibrating else "running"
 
+    def take_up(self, strand: Strand) -> None:
+        """Put a strand in command; for `Swap`."""
+        self._strand.rehearsal = self._rehearsal
+        self._strand = strand
+        self.bins, self.identity, self._watch = strand.bins, strand.identity, strand.watch
+        self._decode, self._decoder, self._settle = strand.stage, strand.decoder, strand.settle
+        self._bundle_hash, self._executor, self._gives_power = strand.bundle.hash, strand.executor, strand.gives_power
+        self._rehearsal = strand.rehearsal
+
+    def route(self, take: Take, handle: Callable[[Event], None]) -> None:
+        """Say who takes frames, and who handles the events of the bins in command; for `Swap`."""
+        self._take = take
+        self._events = _Sink(handle)
+
+    def note(self, text: str) -> None:
+        """Say something."""
+        self._notes.append(text)
+
+    def close(self) -> None:
+        """Refer to itself no more: where nothing collects garbage, a pipeline that is used no more stays otherwise."""
+        self.route(_nothing, _nothing)
+        del self._swap
+
+    def strand_of(self, decoder: Decoder) -> Strand:
+        """Make all that it takes to decode by another bundle, warmed; any thread may.
+
+        Raises:
+            BundleError: It cannot be served, or cannot run beside the one that is.
+            ConfigError: Settings do not fit it.
+        """
+        bundle, other = self._strand.bundle, decoder.bundle
+        if found := differences(bundle, other):
+            raise BundleError(
+                f"cold-only: {other.path} cannot run beside {bundle.path}: {'; '.join(found)}. Disarm, and start the "
+                "engine with that bundle"
+            )
+        mine, theirs = (found.manifest.stream.electrodes for found in (bundle, other))
+        if mine and theirs and mine != theirs:
+            raise BundleError(f"{other.path}: was trained on another array than {bundle.path}: electrodes differ")
+        strand = Strand(self._settings, decoder, *self._around)
+        strand.bins.warm_up()
+        decoder.warm_up()
+        strand.rehearsal = self._rehearsed(strand, BEHIND_S)
+        return strand
+
     def warm_up(self) -> None:
         """Compile the front end and run the decoder on throw-away data."""
         self.bins.warm_up()
         self._decoder.warm_up()
+        self._rehearsal = self._rehearsed(self._strand)
+
+    def _rehearsed(self, strand: Strand, pause_s: float = 0.0) -> Rehearsal | None:
         if self._rehearses:
             try:
-                self._rehearsal = Rehearsal(self._twin, self._settings, self._decoder, self.bins.front_end)
+                return Rehearsal(self._twin, self._settings, strand.decoder, strand.chain, pause_s)
             # What only saves time stops no engine.
             except Exception as error:
                 self._notes.append(f"bins are not rehearsed: {type(error).__name__}: {error}")
+        return None
 
     def _twin(self, settings: PipelineSettings, decoder: Decoder) -> "Pipeline":
         return Pipeline(settings, decoder, now_ns=self._now)
@@ -263,7 +276,7 @@ class Pipeline:
         self._received_ns = received_ns
         outputs: list[Output] = []
         self._outputs = outputs
-        bins.take(frame, self._events)
+        self._take(frame, self._events)
         position = bins.intake.position
         if position is not None and bins.spans != before:
             self._deadlines.observe(position, received_ns)
@@ -274,12 +287,17 @@ class Pipeline:
 
         So that when it runs makes no difference but in time.
         """
-        for closed, decoded in self._unsettled:
+        for closed, raw in self._unsettled:
             self._notes += self._watch.changes(closed)
-            if decoded:
+            if raw is not None:
                 self._watch.smooth(closed)
         self._unsettled.clear()
         self._settle()
+        if self._swap.shadows:
+            began = 0 if self._now is None else self._now()
+            self._swap.follow()
+            if self._now is not None:
+                self.shadow_ns += self._now() - began
 
     def finish(self) -> list[Output]:
         """The input is over: use what was held back to wait for missing packets."""
@@ -289,7 +307,10 @@ class Pipeline:
         self.settle()
         outputs: list[Output] = []
         self._outputs = outputs
-        self.bins.take_held(self._events)
+        if self._swap.shadows:
+            self._swap.take_held()
+        else:
+            self.bins.take_held(self._events)
         return outputs
 
     def tick(self, now_ns: int) -> list[Output]:
@@ -305,7 +326,9 @@ class Pipeline:
         for index in due:
             end = self.bins.hops.start(index + 1)
             last = index == due[-1]
-            outputs.append(self._safe_output(index, end, _DEADLINE, Validity.STALE, None, command=last))
+            safe = self._safe_output(index, end, _DEADLINE, Validity.STALE, None, command=last)
+            self._swap.name(safe)
+            outputs.append(safe)
         return outputs
 
     def command(self, command: commands.Command) -> tuple[int, str | None, list[Output]]:
@@ -326,6 +349,33 @@ class Pipeline:
         thresholds, noise = self.bins.thresholds_uv, self.bins.noise
         return self._watch.report(thresholds, None if noise is None else noise.rms_uv)
 
+    def describe(self) -> dict[str, Any]:
+        """What an operator may want to know and changes rarely, as plain JSON values."""
+        self.settle()
+        bundle, identity = self._strand.bundle, self.identity
+        stream = bundle.manifest.stream
+        return {
+            "bundle_name": bundle.manifest.name,
+            "bundle_path": str(bundle.path),
+            "bundle_sha256": bundle.sha256,
+            "unit": bundle.manifest.velocity.unit,
+            "bin_ms": stream.bin_ms,
+            "hop_ms": self._strand.hop.ms(stream.bin_ms),
+            "executor": self._decoder.executor,
+            "provider": self._decoder.provider,
+            "fingerprint": self._decoder.fingerprint,
+            "valid_for_ms": self._settings.safety.valid_for_ms,
+            "wants_armed": self._armed,
+            "neutral": self._safe.stopped,
+            **self._output_stage.describe(),
+            "identity": identity.state.value,
+            "blocked": identity.blocks_arming,
+            "blocked_why": identity.why or None,
+            "rate_correlation": identity.correlation,
+            "calibration_progress": self.bins.calibration_progress,
+            **self._swap.describe(),
+        }
+
     def drain_notes(self) -> list[str]:
         """What is worth saying since the last call; faults of packets only in their newest form."""
         self.settle()
@@ -344,17 +394,17 @@ class Pipeline:
                 if self.identity.blocks_arming:
                     raise ConfigError(f"not armed: {self.identity.why}")
                 if not self._armed:
-                    self._decode.output.reset()
+                    self._output_stage.reset()
                 self._armed = True
             case commands.Disarm():
                 self._armed = False
             case commands.Neutral(on=on):
                 self._safe.stop(on)
-                self._decode.output.reset()
+                self._output_stage.reset()
             case commands.SetGain(gain=gain):
-                self._decode.output.set_gain(gain)
+                self._output_stage.set_gain(gain)
             case commands.SetOffset(offset=offset):
-                self._decode.output.set_offset(offset)
+                self._output_stage.set_offset(offset)
             case commands.SetThresholds(thresholds_uv=thresholds):
                 self.bins.set_thresholds(thresholds)
                 return self.bins.next_edge
@@ -363,6 +413,7 @@ class Pipeline:
                 return self.bins.next_edge
             case commands.Mask(channels=channels, masked=masked):
                 self.bins.mask(channels, masked)
+                self._swap.mask(channels, masked)
                 return self.bins.next_edge
             case commands.ApplyOverlay():
                 if self._load_overlay is None:
@@ -372,11 +423,23 @@ class Pipeline:
                 self._decoder.rollback()
             case commands.ConfirmIdentity():
                 self.identity.confirm()
+                self._swap.confirm()
+            case commands.AttachBundle():
+                if self._load_strand is None:
+                    raise ConfigError("attach: expected a pipeline that can load bundles")
+                return self._swap.attach(self._load_strand(command))
+            case commands.ActivateBundle():
+                return self._swap.activate(command)
+            case commands.RollbackBundle():
+                return self._swap.rollback()
+            case commands.UnstageBundle():
+                return self._swap.unstage(command)
             case commands.Mark(code=code, value=value):
                 self._notes.append(f"mark {code} at bin {here}: {value}")
         return here
 
-    def _handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
+        """Handle an event of the bins in command."""
         match event:
             case Closed(bin=closed, calibrated=calibrated):
                 self._state = "running"
@@ -426,22 +489,22 @@ class Pipeline:
             self._binned_ns = self._now()
         if not calibrated or self.identity.refused:
             self._decode.skip()
-            if self._decoding:
-                self._decoding = False
+            if self._strand.decoding:
+                self._strand.decoding = False
                 self._reset()
             reason = _BLOCKED if calibrated else _CALIBRATING
             if not late:
                 outputs.append(self._safe_output(closed.index, closed.end, reason, validity, closed))
-            self._unsettled.append((closed, False))
+            self._unsettled.append((closed, None))
             return
-        self._decoding = True
+        self._strand.decoding = True
         self._count(validity)
-        self._unsettled.append((closed, True))
         if self._watch.measuring:
             rates = self._watch.measure(closed)
             if rates is not None:
                 self.identity.rates(rates)
         decoded = self._decode.step(closed, validity)
+        self._unsettled.append((closed, decoded.raw))
         flags, counters = decoded.flags, self.counters
         if flags & NONFINITE:
             counters.nonfinite_bins += 1

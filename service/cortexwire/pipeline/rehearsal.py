@@ -51,6 +51,7 @@ class Rehearsal:
         settings: The engine's settings.
         decoder: The engine's decoder, of which only `warm_up` is called.
         chain: The engine's signal chain.
+        pause_s: What is waited between two of the first rehearsals, so that another thread is not kept waiting.
 
     Attributes:
         takes_ns: How long it takes when nothing has been forgotten.
@@ -62,6 +63,7 @@ class Rehearsal:
         settings: PipelineSettings,
         decoder: Decoder,
         chain: FrontEndSettings,
+        pause_s: float = 0.0,
     ) -> None:
         kind = _CountingStandIn if isinstance(decoder, CountingDecoder) else _StandIn
         stand_in = kind(decoder, chain)
@@ -71,10 +73,16 @@ class Rehearsal:
         self._number = 0
         for _ in range(SETTLING_PACKETS):
             self()
+            if pause_s:
+                time.sleep(pause_s)
         began = time.perf_counter_ns()
         for _ in range(TIMED):
             self()
         self.takes_ns = (time.perf_counter_ns() - began) // TIMED
+
+    def close(self) -> None:
+        """It is called no more."""
+        self._pipeline.close()
 
     def __call__(self) -> None:
         """Rehearse once."""

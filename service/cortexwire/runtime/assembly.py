@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,62 +19,20 @@ import msgspec
 
 from cortexwire.config import EngineConfig
 from cortexwire.decoders import Bundle, Decoder, Overlay, load_bundle, load_overlay, make_decoder
-from cortexwire.errors import BundleError, ConfigError, CortexwireError, StartupError
-from cortexwire.pipeline.commands import ApplyOverlay, Command
+from cortexwire.errors import ConfigError, CortexwireError, StartupError
+from cortexwire.pipeline.commands import Command
 from cortexwire.pipeline.pipeline import Pipeline
 from cortexwire.runtime.compiling import Compiling
+from cortexwire.runtime.shelves import MOST_SHELVED, BundleShelf, OverlayShelf
 from cortexwire.wire import Start
 
-MOST_SHELVED = 4
-"""Overlays kept for commands that may still come; the oldest go first."""
+__all__ = ["MOST_SHELVED", "Assembled", "OverlayShelf", "Problems", "assemble", "read_thresholds"]
 
 T = TypeVar("T")
 
 
 class _ThresholdsFile(msgspec.Struct, forbid_unknown_fields=True):
     thresholds_uv: list[float | None]
-
-
-class OverlayShelf:
-    """Overlays that commands name, loaded by whoever has time and taken by the pipeline when it has none.
-
-    Args:
-        bundle: The bundle to which they must belong.
-        decoder: Whoever they will be applied to, to make ready for it.
-    """
-
-    def __init__(self, bundle: Bundle, decoder: Decoder | None = None) -> None:
-        self._bundle = bundle
-        self._decoder = decoder
-        self._shelf: dict[str, Overlay] = {}
-
-    def prepare(self, command: Command) -> None:
-        """Load the overlay of a command that applies one; other commands need nothing.
-
-        Raises:
-            BundleError: The file is missing, damaged, of another bundle, or has another hash.
-        """
-        if isinstance(command, ApplyOverlay):
-            overlay = self._load(command)
-            if self._decoder is not None:
-                self._decoder.prepare(overlay)
-            self._shelf[command.hash] = overlay
-            while len(self._shelf) > MOST_SHELVED:
-                del self._shelf[next(iter(self._shelf))]
-
-    def take(self, command: ApplyOverlay) -> Overlay:
-        """Return the overlay of a command; one that was not prepared is loaded now.
-
-        Raises:
-            BundleError: As `prepare`.
-        """
-        return self._shelf.pop(command.hash, None) or self._load(command)
-
-    def _load(self, command: ApplyOverlay) -> Overlay:
-        overlay = load_overlay(command.path, self._bundle)
-        if f"{overlay.hash:016x}" != command.hash:
-            raise BundleError(f"{command.path}: expected hash {command.hash}, got {overlay.hash:016x}")
-        return overlay
 
 
 class Assembled(NamedTuple):
@@ -127,7 +86,7 @@ def assemble(config: EngineConfig, *, live: bool = True, thresholds_uv: Sequence
     if bundle is None:
         raise StartupError(problems.found)
 
-    def decoding(decoder: Decoder, shelf: OverlayShelf) -> Pipeline:
+    def decoding(decoder: Decoder, overlays: OverlayShelf, bundles: BundleShelf) -> Pipeline:
         return Pipeline(
             config.pipeline,
             decoder,
@@ -135,7 +94,8 @@ def assemble(config: EngineConfig, *, live: bool = True, thresholds_uv: Sequence
             thresholds_uv=thresholds,
             front_end=config.front_end,
             now_ns=time.monotonic_ns if live else None,
-            load_overlay=shelf.take,
+            load_overlay=overlays.take,
+            load_strand=bundles.take,
             rehearse=live and config.realtime.rehearse,
         )
 
@@ -143,16 +103,31 @@ def assemble(config: EngineConfig, *, live: bool = True, thresholds_uv: Sequence
         decoder = problems.attempt(lambda: make_decoder(bundle, config.executor, config.provider, overlay))
         if decoder is None or problems.found:
             raise StartupError(problems.found)
-        shelf = OverlayShelf(bundle, decoder)
+        overlays = OverlayShelf(bundle, decoder)
+        compiled = partial(_compile, config) if live else lambda _: None
+        bundles = BundleShelf(config.executor, config.provider, overlays, compiled)
         if compiling is not None and config.executor == "incremental":
             compiling.wait()
-        pipeline = problems.attempt(lambda: decoding(decoder, shelf))
+        pipeline = problems.attempt(lambda: decoding(decoder, overlays, bundles))
         if pipeline is None:
             raise StartupError(problems.found)
+        bundles.make = pipeline.strand_of
         if compiling is not None:
             compiling.wait()
             compiling.note()
-    return Assembled(pipeline, shelf.prepare, _start(config, bundle, overlay, thresholds, decoder.fingerprint))
+
+    def prepare(command: Command) -> None:
+        overlays.prepare(command)
+        bundles.prepare(command)
+
+    return Assembled(pipeline, prepare, _start(config, bundle, overlay, thresholds, decoder.fingerprint))
+
+
+def _compile(config: EngineConfig, bundle: Bundle) -> None:
+    """Have the kernels of another bundle compiled by other processes: the running engine needs its interpreter."""
+    with Compiling(bundle, config.front_end, config.executor, beside=True) as compiling:
+        compiling.wait()
+        compiling.note()
 
 
 def _start(

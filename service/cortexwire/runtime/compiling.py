@@ -24,6 +24,8 @@ from cortexwire.runtime.parent import PARENT_VARIABLE, end_with_parent
 
 LONGEST_S: Final = 120.0
 """How long a process is waited for."""
+_NICE: Final = 19
+"""How far processes give way to an engine that runs already."""
 _DTYPES: Final[dict[str, np.dtype[np.int16] | np.dtype[np.float32]]] = {
     "int16": np.dtype(np.int16),
     "float32": np.dtype(np.float32),
@@ -37,9 +39,12 @@ class Compiling:
         bundle: The bundle.
         front_end: Changes of its signal chain.
         executor: Its executor.
+        beside: Whether this process has other things to do and is not to compile anything itself.
     """
 
-    def __init__(self, bundle: Bundle, front_end: dict[str, Any], executor: ExecutorName) -> None:
+    def __init__(
+        self, bundle: Bundle, front_end: dict[str, Any], executor: ExecutorName, *, beside: bool = False
+    ) -> None:
         token = repr((bundle.manifest.front_end, front_end, bundle.manifest.stream.kind, executor)).encode()
         self._done = use_cache() / f"compiled-{zlib.crc32(token):08x}"
         self._children: list[subprocess.Popen[bytes]] = []
@@ -47,12 +52,13 @@ class Compiling:
             return
         python = [sys.executable, "-P", "-m", __spec__.name, str(bundle.path)]
         changes = msgspec.json.encode(front_end)
+        niceness = str(_NICE if beside else 0)
         # What this process compiles meanwhile is the executor, or else the kernels of the usual type.
-        for dtype in ("int16", "float32") if executor == "incremental" else ("float32",):
+        for dtype in ("int16", "float32") if beside or executor == "incremental" else ("float32",):
             with suppress(OSError):
                 self._children.append(
                     subprocess.Popen(
-                        [*python, dtype, changes],
+                        [*python, dtype, changes, niceness],
                         env=os.environ | {PARENT_VARIABLE: str(os.getpid())},
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
@@ -86,9 +92,10 @@ class Compiling:
 
 
 def main(arguments: list[str]) -> int:
-    """Compile the kernels of one sample type: `BUNDLE TYPE CHANGES`."""
+    """Compile the kernels of one sample type: `BUNDLE TYPE CHANGES NICENESS`."""
     end_with_parent()
-    path, dtype, front_end = arguments
+    path, dtype, front_end, niceness = arguments
+    os.nice(int(niceness))
     bundle = load_bundle(Path(path))
     wideband_bins(bundle.manifest.stream, front_end_of(bundle, msgspec.json.decode(front_end)), _DTYPES[dtype])
     return 0

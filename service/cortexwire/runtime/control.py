@@ -1,7 +1,8 @@
 """Control: commands from other processes, taken by a thread of its own and handed to the hot loop one by one.
 
 A request is one JSON object: a command of `cortexwire.pipeline.commands`, or `{"command": "state"}`, which is
-answered from the telemetry map and never reaches the hot loop. The reply is one JSON object too: `{"bin":
+answered from the telemetry map and never reaches the hot loop, or `{"command": "stage_bundle", ...}`, which is answered
+at once with `{}` and becomes a command when the bundle is loaded. The reply is one JSON object too: `{"bin":
 1234}` with the bin at which the command took effect, `{"problem": "..."}`, or `{"state": {...}}`. The hot
 loop looks into a queue between two packets, which costs nothing when it is empty, and waits for nobody; a
 command that it has not taken in time is withdrawn, so what was answered with a timeout never takes effect
@@ -21,7 +22,15 @@ import structlog
 import zmq
 
 from cortexwire.errors import ConfigError, CortexwireError
-from cortexwire.pipeline.commands import Command, decode_command, encode_command
+from cortexwire.pipeline.commands import (
+    AttachBundle,
+    Command,
+    StageBundle,
+    UnstageBundle,
+    decode_request,
+    encode_command,
+)
+from cortexwire.runtime.staging import Stager, Staging
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
 
 STATE_REQUEST = b'{"command":"state"}'
@@ -29,6 +38,21 @@ STATE_REQUEST = b'{"command":"state"}'
 MOST_WAITING = 32
 """Commands that may wait for the hot loop; more are turned away."""
 
+_FACTS: dict[str, Any] = {
+    "bundle_name": "",
+    "unit": "",
+    "bin_ms": None,
+    "executor": "",
+    "provider": "",
+    "neutral": None,
+    "gain": None,
+    "identity": None,
+    "blocked": None,
+    "scheduling": None,
+    "candidate": None,
+    "previous": None,
+}
+"""Facts that a state has in any case, as they are while an engine has not told them."""
 _LONGEST_REQUEST_BYTES = 4 * 1024 * 1024
 _IDLE_POLL_MS = 50
 _BUSY_POLL_MS = 2
@@ -114,6 +138,7 @@ class ControlServer:
             raise ConfigError(f"control: cannot bind {endpoint}: {error.strerror}") from error
         self.endpoint = endpoint
         self._thread = threading.Thread(target=self._serve, name="cortexwire-control", daemon=True)
+        self._stager = Stager(prepare or _nothing, self._submit)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -129,6 +154,11 @@ class ControlServer:
         return None
 
     @property
+    def staging(self) -> Staging | None:
+        """What is being staged, or was refused."""
+        return self._stager.status
+
+    @property
     def is_waiting(self) -> bool:
         """Whether a command waits for its answer."""
         return bool(self._waiting)
@@ -136,6 +166,7 @@ class ControlServer:
     def close(self) -> None:
         """Answer what is still waiting, end the thread and close the socket."""
         self._stop.set()
+        self._stager.close()
         if self._thread.is_alive():
             self._thread.join()
         if self._reader is not None:
@@ -171,7 +202,14 @@ class ControlServer:
             if self._reader is None:
                 self._reader = TelemetryReader(self._telemetry)
             return ControlReply(state=describe_state(self._reader.read()))
-        command = decode_command(request)
+        command = decode_request(request)
+        if isinstance(command, StageBundle):
+            self._stager.stage(command)
+            return ControlReply()
+        if isinstance(command, AttachBundle):
+            raise ConfigError("attach_bundle: expected a request to stage_bundle, which attaches it when it is loaded")
+        if isinstance(command, UnstageBundle) and command.which == "candidate" and self._stager.forget():
+            return ControlReply()
         if len(self._waiting) >= MOST_WAITING:
             return ControlReply(problem=f"busy: {MOST_WAITING} commands are waiting already")
         if self._prepare is not None:
@@ -180,6 +218,17 @@ class ControlServer:
         self._waiting.append((route, pending))
         self._queue.append(pending)
         return None
+
+    def _submit(self, command: Command) -> str | None:
+        """Put a command of our own into the queue, and wait until it is carried out or withdrawn."""
+        pending = PendingCommand(command, time.monotonic_ns() + self._timeout_ns)
+        self._queue.append(pending)
+        while pending.reply is None:
+            late = time.monotonic_ns() > pending.deadline_ns or self._stop.is_set()
+            if late and pending.claim():
+                return f"withdrawn: the engine did not take it in {self._timeout_ns / 1e9:g} s"
+            time.sleep(_BUSY_POLL_MS / 1000)
+        return pending.reply.problem
 
     def _send_answers(self) -> None:
         now = time.monotonic_ns()
@@ -201,6 +250,10 @@ class ControlServer:
 
     def _reply(self, route: list[bytes], reply: ControlReply) -> None:
         self._socket.send_multipart([*route, msgspec.json.encode(reply)], zmq.NOBLOCK)
+
+
+def _nothing(_command: Command) -> None:
+    """No command needs preparation."""
 
 
 def _is_state_request(request: bytes) -> bool:
@@ -230,6 +283,8 @@ def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
         "velocity": list(status.velocity),
         "notes": status.notes,
         "last_note": status.last_note,
+        **_FACTS,
+        **snapshot.facts,
         "budgets": {line: "over" if over else "within" for line, over in snapshot.budgets.items()},
         "counters": snapshot.counters,
         "latency": {name: histogram.summary()._asdict() for name, histogram in snapshot.latency.items()},
@@ -263,9 +318,12 @@ class ControlClient:
         socket.connect(self.endpoint)
         return socket
 
-    def send(self, command: Command | Mapping[str, Any]) -> ControlReply:
+    def send(self, command: Command | StageBundle | Mapping[str, Any]) -> ControlReply:
         """Send a command, given as such or as its JSON object, and return the engine's answer."""
-        payload = msgspec.json.encode(command) if isinstance(command, Mapping) else encode_command(command)
+        if isinstance(command, Mapping | StageBundle):
+            payload = msgspec.json.encode(command)
+        else:
+            payload = encode_command(command)
         return self._ask(payload)
 
     def state(self) -> ControlReply:

@@ -201,7 +201,7 @@ class Engine:
         parts = self._ready()
         scheduling = apply_scheduling(self.config.realtime)
         self._log.info("engine running", **asdict(scheduling))
-        loop = HotLoop(parts)
+        loop = HotLoop(parts, {"scheduling": asdict(scheduling)})
         fault: str | None = None
         wall, cpu, thread = time.monotonic(), time.process_time(), time.thread_time()
         try:

@@ -9,9 +9,9 @@ writes no log and waits for nothing but the next frame.
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from cortexwire.runtime.control import ControlServer, PendingCommand
 from cortexwire.runtime.ingest import Ingest
 from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
+from cortexwire.runtime.shadow_watch import ShadowWatch
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
 from cortexwire.types import Rate
@@ -65,9 +66,15 @@ class ChannelReport(Protocol):
 
 
 class PipelineLike(Protocol):
-    """What the loop needs of a pipeline."""
+    """What the loop needs of a pipeline.
+
+    Attributes:
+        counters: What it counts.
+        shadow_ns: Time that it has spent on what decodes in shadow.
+    """
 
     counters: Counters
+    shadow_ns: int
 
     @property
     def outputs_per_bin(self) -> int:
@@ -111,6 +118,9 @@ class PipelineLike(Protocol):
     def channel_report(self) -> ChannelReport:
         """Describe the channels."""
 
+    def describe(self) -> Mapping[str, Any]:
+        """What changes rarely, as plain JSON values; under `candidate` and `previous` who decodes in shadow."""
+
     def drain_notes(self) -> Sequence[str]:
         """Hand over what is worth saying since the last call."""
 
@@ -152,9 +162,10 @@ class HotLoop:
 
     Args:
         parts: What it moves data between.
+        facts: What telemetry says of this run besides, as plain JSON values.
     """
 
-    def __init__(self, parts: LoopParts) -> None:
+    def __init__(self, parts: LoopParts, facts: Mapping[str, Any] | None = None) -> None:
         self.frames = self.ticks = self.commands = self.bins = 0
         self._parts = parts
         self._pipeline = parts.pipeline
@@ -162,6 +173,10 @@ class HotLoop:
         self._status = EngineStatus()
         self._told_ns = 0
         self._heard_ns = 0
+        self._facts = dict(facts or {})
+        self._known: dict[str, Any] = {}
+        self._described_ns = 0
+        self._shadows = ShadowWatch()
         histograms = parts.telemetry.histograms
         self._binned = histograms["received_to_binned"]
         self._decoded = histograms["binned_to_decoded"]
@@ -188,6 +203,7 @@ class HotLoop:
                 if outputs:
                     self._emit(outputs)
                 else:
+                    pipeline.settle()
                     pipeline.rehearse()
             while (pending := control.take()) is not None:
                 self._command(pending)
@@ -213,6 +229,7 @@ class HotLoop:
             return
         self._answer(pending, bin_index, problem)
         self._emit(outputs)
+        self._described_ns = 0
 
     def _answer(self, pending: PendingCommand, bin_index: int, problem: str | None) -> None:
         pending.answer(bin_index, problem)
@@ -271,7 +288,25 @@ class HotLoop:
         self._take_notes()
         self._refresh()
         self._parts.telemetry.publish(self._status, self._counts())
-        self._told_ns = time.monotonic_ns()
+        self._told_ns = now = time.monotonic_ns()
+        if now - self._described_ns >= HEARTBEAT_NS:
+            self._described_ns = now
+            self._describe(now)
+
+    def _describe(self, now: int) -> None:
+        """Write the facts if they changed, and see to it that shadows take no more time than there is."""
+        facts = {**self._facts, **self._pipeline.describe()}
+        if facts.get("candidate") or facts.get("previous"):
+            too_slow = self._shadows.look(now, self._pipeline.shadow_ns, candidate=bool(facts.get("candidate")))
+            if too_slow is not None:
+                self._command(PendingCommand(too_slow, now))
+                return
+        staging = self._parts.control.staging
+        if staging is not None:
+            facts["candidate"] = staging.describe()
+        if facts != self._known:
+            self._known = facts
+            self._parts.telemetry.tell(facts)
 
     def close(self, fault: str | None = None) -> dict[str, int]:
         """Write the last telemetry, with the fault that ended the loop if one did; return all counters."""

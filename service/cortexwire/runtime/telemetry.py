@@ -1,6 +1,6 @@
 """The telemetry map: what an engine tells about itself, in a file that other processes read at any time.
 
-One writer, any number of readers, no locks. The file has a fixed layout, version 1, all little-endian, so
+One writer, any number of readers, no locks. The file has a fixed layout, version 2, all little-endian, so
 that any language can read it. It is put in place whole, under a new inode, each time an engine starts; a
 reader that has it mapped looks now and then whether the name leads to another inode, and maps that.
 
@@ -10,7 +10,7 @@ Header, written once:
 offset bytes field
 ====== ===== =====================================================================================
 0      4     magic `CXWT`
-4      2     version u16 = 1
+4      2     version u16 = 2
 6      2     bytes of a name u16 = 48
 8      8     sequence u64: odd while the writer writes
 16     4     process id u32
@@ -25,6 +25,10 @@ offset bytes field
 52     4     length of the file u32
 56     8     start of the engine i64, ns, CLOCK_MONOTONIC
 64     8     start of the engine i64, ns, CLOCK_REALTIME
+72     4     number of budget lines u32
+76     4     offset of their names u32
+80     4     offset of the facts u32
+84     4     bytes of the facts' area u32
 ====== ===== =====================================================================================
 
 Status, under the sequence, as are the counters and the channel arrays:
@@ -54,6 +58,9 @@ Channel arrays, one behind the other, each at full capacity: rate_hz f32, rms_uv
 u8 (flags of the pipeline's channel report: masked, dead, railing, disabled). Behind them lie the names of the budget
 lines that the engine watches, such as `binned_to_decoded p99 <= 600 us`; 0 of them where it watches none.
 
+Facts, under the sequence: what changes rarely, as one JSON object behind its length in bytes (u64, 0 before the first).
+Keys may come to be more; a reader takes those that it knows.
+
 Reading: take the sequence; if it is odd, wait and begin again; copy; take it again; if it differs, begin
 again. Histograms are counted in place, word by word, outside the sequence: each word is whole, their sum may
 be one behind. The order of stores that this needs is the one that x86-64 guarantees.
@@ -63,12 +70,13 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,10 +94,11 @@ DEAD_AFTER_NS = 5_000_000_000
 """A heartbeat older than this means that the engine is gone."""
 
 _MAGIC = b"CXWT"
-_VERSION = 1
+_VERSION = 2
 _NAME_BYTES = 48
 _NOTE_BYTES = 512
-_HEADER = struct.Struct("<4sHHQIIIIIIIIIIqqII")
+_FACTS_BYTES = 16 * 1024
+_HEADER = struct.Struct("<4sHHQIIIIIIIIIIqqIIII")
 _STATUS = struct.Struct("<qQqqQQIIffIIBBBxIQ")
 _STATUS_OFFSET = 128
 _NOTE_OFFSET = _STATUS_OFFSET + _STATUS.size
@@ -169,6 +178,7 @@ class TelemetrySnapshot:
         counters: Counters by name.
         latency: Histograms by name, copies.
         budgets: Budget lines that the engine watches, by name: whether each is in breach.
+        facts: What changes rarely: bundle, candidate, scheduling and more, plain JSON values.
     """
 
     pid: int
@@ -182,6 +192,7 @@ class TelemetrySnapshot:
     counters: dict[str, int]
     latency: dict[str, Histogram]
     budgets: dict[str, bool]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +219,12 @@ class _Layout:
         return -(-(self.channels + 13 * self.n_channels) // 8) * 8
 
     @property
-    def total(self) -> int:
+    def facts(self) -> int:
         return self.lines + _NAME_BYTES * self.n_lines
+
+    @property
+    def total(self) -> int:
+        return self.facts + 8 + _FACTS_BYTES
 
 
 def _name(text: str) -> bytes:
@@ -272,6 +287,8 @@ class TelemetryWriter:
             time.time_ns(),
             layout.n_lines,
             layout.lines,
+            layout.facts,
+            8 + _FACTS_BYTES,
         )
         names = b"".join(_name(text) for text in (*counters, *histograms))
         line_names = b"".join(_name(text) for text in lines)
@@ -283,7 +300,7 @@ class TelemetryWriter:
                 self._map = mmap.mmap(file.fileno(), layout.total)
                 self._map[: len(header)] = header
                 self._map[_BODY_OFFSET : _BODY_OFFSET + len(names)] = names
-                self._map[layout.lines : layout.total] = line_names
+                self._map[layout.lines : layout.facts] = line_names
             fresh.replace(path)
         except OSError as error:
             raise ConfigError(f"telemetry: cannot make {path}: {error.strerror}") from error
@@ -294,6 +311,7 @@ class TelemetryWriter:
         self._counters = np.frombuffer(self._map, "<u8", layout.n_counters, layout.counters)
         self._note = ""
         self._note_bytes = 0
+        self._facts_at = layout.facts
         tables = np.frombuffer(self._map, "<u8", TABLE_WORDS * len(histograms), layout.histograms)
         self.histograms = {
             name: Histogram(table)
@@ -309,6 +327,18 @@ class TelemetryWriter:
             counters: Values in the order of the names given at creation.
         """
         self._write(status, counters, closed=0)
+
+    def tell(self, facts: Mapping[str, Any]) -> None:
+        """Write facts, in place of those before, for what changes rarely; what does not fit is not told."""
+        raw = msgspec.json.encode(facts)
+        if len(raw) > _FACTS_BYTES:
+            raw = msgspec.json.encode({"problem": f"facts: expected at most {_FACTS_BYTES} bytes, got {len(raw)}"})
+        at = self._facts_at + 8
+        self._words[_SEQUENCE_WORD] = self._sequence + 1
+        self._words[self._facts_at // 8] = len(raw)
+        self._map[at : at + len(raw)] = raw
+        self._sequence += 2
+        self._words[_SEQUENCE_WORD] = self._sequence
 
     def close(self, status: EngineStatus, counters: Sequence[int] | NDArray[np.uint64]) -> None:
         """Write the last status, marked as the engine's orderly end. The file stays."""
@@ -388,7 +418,7 @@ class TelemetryReader:
         self._layout = layout = _Layout(channels, counters, histograms, header[16])
         names = self._names(_BODY_OFFSET, layout.counters)
         self._counter_names, self._histogram_names = names[:counters], names[counters:]
-        self._line_names = self._names(layout.lines, layout.total)
+        self._line_names = self._names(layout.lines, layout.facts)
 
     def _names(self, begin: int, end: int) -> list[str]:
         return [self._map[at : at + _NAME_BYTES].rstrip(b"\0").decode() for at in range(begin, end, _NAME_BYTES)]
@@ -475,7 +505,18 @@ class TelemetryReader:
                 )
             },
             budgets={name: bool(over_budget >> bit & 1) for bit, name in enumerate(self._line_names)},
+            facts=_facts_in(content, layout.facts),
         )
+
+
+def _facts_in(content: bytes, at: int) -> dict[str, Any]:
+    (length,) = struct.unpack_from("<Q", content, at)
+    if not 0 < length <= _FACTS_BYTES:
+        return {}
+    try:
+        return msgspec.json.decode(content[at + 8 : at + 8 + length], type=dict[str, Any])
+    except msgspec.MsgspecError:  # a torn reading
+        return {}
 
 
 def _health(age_ns: int, *, closed: bool) -> WriterHealth:

@@ -152,8 +152,11 @@ class WidebandBins(BinSource):
         kept = self._events[: int(closed.counts.sum(dtype=np.int64))].copy()
         return kept[np.lexsort((kept["channel"], kept["sample"]))]
 
-    def listen(self, listener: CrossingListener) -> None:
-        """Tell a listener, from here on, of crossings as they are kept."""
+    def listen(self, listener: CrossingListener | None) -> None:
+        """Tell a listener, and no other, from here on of crossings as they are kept."""
+        if listener is None:
+            self._follow = None
+            return
         kept = self._integers[memory.N_COLLECTED :]
         listener.listen(kept.ctypes.data, self._events.ctypes.data, len(self._events))
         self._follow = listener.follow
