@@ -22,6 +22,7 @@ import zmq
 
 from cortexwire.errors import ConfigError, CortexwireError
 from cortexwire.pipeline.commands import Command, decode_command, encode_command
+from cortexwire.runtime.recorder.status import recorder_state
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
 
 STATE_REQUEST = b'{"command":"state"}'
@@ -170,7 +171,8 @@ class ControlServer:
         if _is_state_request(request):
             if self._reader is None:
                 self._reader = TelemetryReader(self._telemetry)
-            return ControlReply(state=describe_state(self._reader.read()))
+            recorder = recorder_state(self._telemetry.with_name("recorder.map"))
+            return ControlReply(state=describe_state(self._reader.read(), recorder))
         command = decode_command(request)
         if len(self._waiting) >= MOST_WAITING:
             return ControlReply(problem=f"busy: {MOST_WAITING} commands are waiting already")
@@ -210,8 +212,13 @@ def _is_state_request(request: bytes) -> bool:
         return False
 
 
-def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
-    """Turn a telemetry snapshot into plain JSON values; hashes and the epoch are 16 hexadecimal digits."""
+def describe_state(snapshot: TelemetrySnapshot, recorder: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Turn a telemetry snapshot into plain JSON values; hashes and the epoch are 16 hexadecimal digits.
+
+    Args:
+        snapshot: What the engine says of itself.
+        recorder: What the recorder says of itself, if there is one.
+    """
     status = snapshot.status
     return {
         "pid": snapshot.pid,
@@ -239,6 +246,7 @@ def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
             "threshold_uv": status.threshold_uv.tolist(),
             "status": status.status.tolist(),
         },
+        "recorder": recorder,
     }
 
 
