@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,8 @@ SAMPLES = 30
 PATIENCE_S = 60.0
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """One record of a log."""
 
     index: int
@@ -56,10 +58,12 @@ class Feeder:
         self._rng = np.random.default_rng(1)
 
     def put(self, kind: RecordKind, payload: bytes) -> None:
+        """Put one record into the tap."""
         self.sent.append((kind, time.monotonic_ns(), payload))
         self.tap.append(*self.sent[-1])
 
     def packets(self, count: int, pause_s: float = 0.0) -> None:
+        """Put packets of a millisecond of noise, and an output after every twentieth."""
         for _ in range(count):
             block = self._rng.integers(-1000, 1000, (SAMPLES, CHANNELS), np.int16)
             self.put(RecordKind.PACKET, self.encoder.wideband(self.sample, block))
@@ -70,6 +74,7 @@ class Feeder:
                 time.sleep(pause_s)
 
     def close(self) -> None:
+        """Close the tap."""
         self.tap.close()
 
 
@@ -87,6 +92,7 @@ class Recording:
         )
 
     def status(self) -> RecorderStatus:
+        """What the recorder says of itself."""
         return read_status(self.run_dir.recorder)
 
     def until(self, what: Callable[[RecorderStatus], object]) -> RecorderStatus:
@@ -104,13 +110,16 @@ class Recording:
         raise AssertionError(f"waited for nothing: {status}")
 
     def until_written(self, feeder: Feeder) -> RecorderStatus:
+        """Wait until all that was put is on the disk."""
         return self.until(lambda status: status.durable_index == len(feeder.sent))
 
     def tell(self, **request: str) -> dict[str, Any]:
+        """Send a request."""
         with RecorderClient(self.run_dir.recorder_endpoint) as client:
             return client.send(request)
 
     def kill(self) -> None:
+        """Kill it, and let go of its pipes."""
         self.process.send_signal(signal.SIGKILL)
         self.close()
 
@@ -123,6 +132,7 @@ class Recording:
         return json.loads(out.splitlines()[-1])["summary"], log
 
     def close(self) -> None:
+        """Kill it if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()

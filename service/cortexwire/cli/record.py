@@ -71,8 +71,8 @@ def record(
 
 
 def _run(run_dir: Path, settings: Any, json: bool) -> None:
-    from cortexwire.runtime.engine import stop_on_signals
     from cortexwire.runtime.recorder.process import Recorder
+    from cortexwire.runtime.stopping import stop_on_signals
 
     log_to_stderr()
     with stop_on_signals() as stop, Recorder(run_dir, settings) as recorder:

@@ -28,6 +28,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -153,19 +154,18 @@ class StatusMap:
         except OSError as error:
             raise ConfigError(f"recorder: cannot make {path}: {error.strerror}") from error
 
-    def update(self, **changes: Any) -> None:
-        """Change fields by name, and write them all, stamped with the time now."""
-        with self._lock:
-            now = self._now
-            for name, value in changes.items():
-                setattr(now, name, value)
-            self._write(now)
+    def update(self, more: Mapping[str, int] | None = None, /, **changes: Any) -> None:
+        """Change fields by name, and write them all at once, stamped with the time now.
 
-    def add(self, **amounts: int) -> None:
-        """Add to numbers by name."""
+        Args:
+            more: What is added to numbers.
+            changes: What takes the place of values.
+        """
         with self._lock:
-            for name, amount in amounts.items():
+            for name, amount in (more or {}).items():
                 setattr(self._now, name, getattr(self._now, name) + amount)
+            for name, value in changes.items():
+                setattr(self._now, name, value)
             self._write(self._now)
 
     def begin(self, folder: str) -> None:

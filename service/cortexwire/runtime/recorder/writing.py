@@ -127,7 +127,7 @@ class Writer:
             try:
                 self._write_loss(tally, time.monotonic_ns())
             except OSError as error:
-                self._log.error("loss not written", why=error.strerror, **_told(tally.loss()))
+                self._log.error("loss not written", problem=error.strerror, **_told(tally.loss()))
         self._segments.finish()
 
     def _store(self, block: Block) -> None:
@@ -167,15 +167,14 @@ class Writer:
         self._segments.append(Block(record, 0, [len(record)], tally.index), tally.next_index)
         self._tally = None
         self._state = "recording"
-        self._status.add(records=1)
-        self._status.update(state="recording")
+        self._status.update({"records": 1}, state="recording")
         self._log.warning("loss recorded", index=tally.index, folder=str(self._folder), **_told(loss))
 
     def _wrote(self, records: int) -> None:
         segment = self._segments.current
         written = self._segments.written_bytes
-        self._status.add(records=records)
         self._status.update(
+            {"records": records},
             segment=self._segments.next_number - 1,
             written_bytes=written,
             **({} if segment is None else {"next_index": segment.written[1]}),
@@ -214,13 +213,13 @@ class Writer:
             return False
 
     def _drop(self, block: Block, why: str) -> None:
-        tally = self._tally
+        tally, is_new = self._tally, False
         if tally is None:
             tally = self._tally = Tally(block.index)
-            self._status.add(losses=1)
+            is_new = True
         before = (tally.records, tally.packets, tally.samples)
         tally.drop(block.buffer, block.begin, block.ends, why or tally.why)
-        self._publish(tally, before)
+        self._publish(tally, before, losses=is_new)
 
     def _miss(self, index: int, loss: Loss) -> None:
         """Count what is missing before it came here."""
@@ -231,19 +230,18 @@ class Writer:
             self._state = "recording"
         before = (tally.records, tally.packets, tally.samples)
         tally.add(loss)
-        self._status.add(losses=1)
-        self._publish(tally, before)
+        self._publish(tally, before, losses=1)
         self._log.error("records lost", index=index, folder=str(self._folder), **_told(loss))
 
-    def _publish(self, tally: Tally, before: tuple[int, int, int]) -> None:
-        self._status.add(
-            lost_records=tally.records - before[0],
-            lost_packets=tally.packets - before[1],
-            lost_samples=tally.samples - before[2],
-        )
-        self._status.update(
-            state=self._state, note=f"{tally.why}: {tally.records} records, {tally.samples} samples lost so far"
-        )
+    def _publish(self, tally: Tally, before: tuple[int, int, int], losses: int) -> None:
+        more = {
+            "losses": losses,
+            "lost_records": tally.records - before[0],
+            "lost_packets": tally.packets - before[1],
+            "lost_samples": tally.samples - before[2],
+        }
+        note = f"{tally.why}: {tally.records} records, {tally.samples} samples lost so far"
+        self._status.update(more, state=self._state, note=note)
 
     def _write_anew(self) -> None:
         """Write again what `fdatasync` could not bring to the disk; what it could not the second time is lost."""
@@ -277,7 +275,7 @@ class Writer:
             while index + len(ends) < next_index:
                 ends.append(decode_record(content, ends[-1] if ends else 0).end)
         self._segments.forget(end - at)
-        self._status.add(records=index - next_index)
+        self._status.update({"records": index - next_index})
         if ends and self._state == "failed":
             self._drop(Block(content, 0, ends, index), why)
         elif ends:
