@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: demo test check lint types imports format bench evidence-2 evidence-3 evidence-4
+.PHONY: demo test check lint types imports format bench evidence-2 evidence-3 evidence-4 evidence-5
 .PHONY: reference-bundle constraints clean help
 
 demo: $(CORE)  ## simulator, engine, decoder and a live view; SECONDS=10 ends it with a summary
@@ -49,6 +49,9 @@ evidence-3: $(TRAIN)  ## the must-show runs of issue 3: trains every family, an 
 
 evidence-4: $(PEERS)  ## the must-show runs of issue 4: speed beside peers; wants the machine to itself
 	$(BIN)/python -m cortexwire.bench.evidence 4
+
+evidence-5: $(CORE)  ## the must-show runs of issue 5: recorded at 61 MB/s, killed, on a full disk
+	$(BIN)/python -m cortexwire.bench.evidence 5
 
 reference-bundle: $(CORE)  ## train the demo's decoder again, as shipped
 	$(BIN)/cortexwire train sim:channels=96,seconds=300,seed=1 --decoder wiener --history 10 --reference mean \

@@ -41,6 +41,11 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    5: {
+        "record": "cortexwire.bench.evidence.recording:recording_run",
+        "kill": "cortexwire.bench.evidence.killing:kill_runs",
+        "full": "cortexwire.bench.evidence.full_disk:full_runs",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
