@@ -14,11 +14,13 @@ from cortexwire.errors import PacketError
 from cortexwire.wire import (
     SEGMENT_HEADER_BYTES,
     SEGMENT_SUFFIX,
+    Kind,
     Loss,
     Record,
     RecordKind,
     SegmentHeader,
     decode_journal,
+    decode_packet,
     decode_record,
     decode_segment_header,
 )
@@ -32,6 +34,7 @@ class Checked:
         kinds: Whole records that count, by kind.
         first_index: Number of the first record.
         next_index: Number behind the last.
+        samples: Samples in the packets of signal.
         losses: What the recorder says it lost.
         torn: Segments with a tail that is no whole record: name and bytes.
         problems: What is wrong beyond that: damage or gaps inside.
@@ -41,6 +44,7 @@ class Checked:
     kinds: Counter[str] = field(default_factory=Counter)
     first_index: int = 0
     next_index: int = 0
+    samples: int = 0
     losses: list[Loss] = field(default_factory=list)
     torn: list[tuple[str, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -106,9 +110,19 @@ def _records(path: Path) -> Iterator[Record]:
 
 def _take(found: Checked, record: Record) -> None:
     found.kinds[record.kind.name.lower()] += 1
+    if record.kind is RecordKind.PACKET:
+        found.samples += _samples(record.payload)
     if record.kind is not RecordKind.LOSS:
         found.next_index += 1
         return
     loss = decode_journal(record.payload, Loss)
     found.losses.append(loss)
     found.next_index += loss.records
+
+
+def _samples(frame: memoryview) -> int:
+    try:
+        packet = decode_packet(bytes(frame))
+    except PacketError:
+        return 0
+    return packet.n_samples if packet.kind in (Kind.WIDEBAND, Kind.EVENTS, Kind.COUNTS) else 0
