@@ -70,6 +70,25 @@ class TapSettings(_Settings):
     megabytes: int = Field(default=64, ge=1, le=65536, description="Size of the ring, in MiB.")
 
 
+class RecorderSettings(_Settings):
+    """The process that writes the tap to disk."""
+
+    enabled: bool = Field(default=False, description="Whether serve starts it.")
+    folder: Path = Field(default=Path("recordings"), description="Where recordings are made, a folder each.")
+    autostart: bool = Field(default=True, description="Record as soon as there is an engine, rather than when told to.")
+    segment_megabytes: int = Field(default=256, ge=1, le=65536, description="Length of a segment, in MiB.")
+    sync_ms: Milliseconds = Field(
+        default=250.0, description="What was written longer ago than that, in milliseconds, is on the disk."
+    )
+    sync_megabytes: int = Field(
+        default=32, ge=1, le=65536, description="As soon as so much was written, in MiB, it is brought to the disk."
+    )
+    buffer_megabytes: int = Field(
+        default=256, ge=4, le=65536, description="Most memory for what a stalled disk does not take yet, in MiB."
+    )
+    keep_bundle: bool = Field(default=True, description="Keep copies of bundles and overlays with the recording.")
+
+
 class RealtimeSettings(_Settings):
     """Scheduling of the hot thread; what is not granted is reported, never fatal."""
 
@@ -113,6 +132,7 @@ class EngineConfig(_Settings):
         default=None, description="Endpoint of the control socket; by default one in the run directory."
     )
     tap: TapSettings = TapSettings()
+    recorder: RecorderSettings = RecorderSettings()
     front_end: dict[str, Any] = Field(
         default_factory=dict,
         description="Front-end settings that replace the bundle's, checked by the pipeline.",

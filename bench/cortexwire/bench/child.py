@@ -1,9 +1,9 @@
-"""The processes of a measurement: engine, rig, subscriber, sleeper, telemetry reader; each `python -m` of this module.
+"""The processes of a measurement: engine, rig, subscriber, sleeper, telemetry reader, recorder.
 
-Each takes one JSON object as its only argument, prints one JSON line when it is ready and one with its result when
-it ends, and ends by itself or at SIGTERM. What decides a figure (the engine, the sleeper) thus shares no interpreter
-with what measures it. Rooms that a process does not need are not imported into it: an engine here is as lean as one
-that the service starts.
+Each is `python -m` of this module, takes one JSON object as its only argument, prints one JSON line when it is ready
+and one with its result when it ends, and ends by itself or at SIGTERM. What decides a figure (the engine, the sleeper)
+thus shares no interpreter with what measures it. Rooms that a process does not need are not imported into it: an
+engine here is as lean as one that the service starts.
 """
 
 import sys
@@ -136,12 +136,31 @@ def _telemetry(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _recorder(settings: dict[str, Any]) -> dict[str, Any]:
+    """Record an engine's tap until SIGTERM; gives the last status."""
+    from pathlib import Path
+
+    import msgspec
+    import structlog
+
+    from cortexwire.config import RecorderSettings
+    from cortexwire.runtime.recorder.process import Recorder
+    from cortexwire.runtime.stopping import stop_on_signals
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    given = RecorderSettings.model_validate(settings["recorder"])
+    with stop_on_signals() as stop, Recorder(Path(settings["run_dir"]), given) as recorder:
+        say({"control": recorder.endpoint})
+        return msgspec.structs.asdict(recorder.run(stop))
+
+
 ROLES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "engine": _engine,
     "rig": _rig,
     "subscribe": _subscribe,
     "sleep": _sleep,
     "telemetry": _telemetry,
+    "recorder": _recorder,
 }
 
 if __name__ == "__main__":

@@ -151,6 +151,10 @@ def measure(
         subscriber = children.enter_context(Child("subscribe", {"endpoint": ready["output"]}))
         sleeper = children.enter_context(Child("sleep", {}))
         processes = {"engine": engine, "subscriber": subscriber}
+        recorder = None
+        if load.record_to is not None:
+            settings_of = {"run_dir": str(config.run_dir), "recorder": {"folder": str(load.record_to)}}
+            recorder = processes["recorder"] = children.enter_context(Child("recorder", settings_of))
         reader = None
         if telemetry_every_ms is not None:
             path = str(RunDir(config.run_dir).telemetry)
@@ -177,6 +181,7 @@ def measure(
         time.sleep(_TAIL_S)
         heard = subscriber.stop()
         summary = engine.stop()
+        recorded = recorder.stop() if recorder else {}
     rows = Rows(heard["rows"]).heard_between(watched.began_ns, watched.ended_ns)
     usage = watched.usage
     return Measured(
@@ -198,4 +203,5 @@ def measure(
         start_s=start_s,
         telemetry=read,
         interrupted=watched.interrupted,
+        recorder=recorded,
     )

@@ -121,6 +121,11 @@ class Child:
             said = self._errors.read().decode(errors="replace").strip()[-_SAID:]
             raise RunError(f"{self._role}: ended with exit status {self._process.returncode}: {said}")
 
+    def said(self) -> str:
+        """All that it has written to its standard error so far."""
+        # Read at a place of its own: the child writes where the shared offset is.
+        return os.pread(self._errors.fileno(), os.fstat(self._errors.fileno()).st_size, 0).decode(errors="replace")
+
     def ended(self, seconds: float) -> bool:
         """Wait for it to end by itself for at most `seconds`; whether it has."""
         try:

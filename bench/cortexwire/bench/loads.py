@@ -55,6 +55,8 @@ class Load:
         cpu: The one CPU that the engine's hot thread may run on.
         slow: A stage of the engine to slow on purpose.
         rehearse: Whether the engine rehearses the end of a bin.
+        record_to: Where a recorder writes the tap meanwhile; none does if None.
+        tap_megabytes: Length of the tap's ring.
     """
 
     channels: int = 96
@@ -72,6 +74,8 @@ class Load:
     cpu: int | None = None
     slow: Slowing | None = None
     rehearse: bool = True
+    record_to: Path | None = None
+    tap_megabytes: int = TapSettings().megabytes
 
     @property
     def hidden(self) -> int | None:
@@ -107,6 +111,7 @@ class Load:
             "deadline_ms": self.due_ms,
             **({} if self.slow is None else {"slowed": str(self.slow)}),
             "rehearse": self.rehearse,
+            **({} if self.record_to is None else {"recorded": True, "tap_megabytes": self.tap_megabytes}),
         }
 
     def bundle(self, folder: Path, calibration_s: float) -> Bundle:
@@ -149,7 +154,7 @@ class Load:
                 bundle=bundle,
                 armed=True,
                 run_dir=folder / "run",
-                tap=TapSettings(enabled=self.tap),
+                tap=TapSettings(enabled=self.tap, megabytes=self.tap_megabytes),
                 pipeline=PipelineSettings(deadline=DeadlineSettings(deadline_ms=self.due_ms)),
                 realtime=RealtimeSettings(
                     fifo_priority=self.fifo_priority,

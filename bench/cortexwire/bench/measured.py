@@ -42,6 +42,7 @@ class Measured:
         start_s: From the start of the engine's process to its being ready.
         telemetry: What a reader of the engine's telemetry saw, if there was one.
         interrupted: Whether somebody ended it early.
+        recorder: The last status of the recorder, if there was one.
     """
 
     sent_to_received_us: np.ndarray
@@ -62,6 +63,7 @@ class Measured:
     start_s: float = 0.0
     telemetry: Mapping[str, Any] = field(default_factory=dict)
     interrupted: bool = False
+    recorder: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def core_share(self) -> float:

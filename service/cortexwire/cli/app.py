@@ -9,7 +9,21 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from cortexwire.cli import bench, bundles, comparing, control, demo, engine, export, inspect, log, recordings, rig, subscribe
+from cortexwire.cli import (
+    bench,
+    bundles,
+    comparing,
+    control,
+    demo,
+    engine,
+    export,
+    inspect,
+    log,
+    record,
+    recordings,
+    rig,
+    subscribe,
+)
 from cortexwire.cli.help import examples
 from cortexwire.errors import CortexwireError
 from cortexwire.runtime.children import ChildError
@@ -30,7 +44,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, engine, control, subscribe, rig, recordings, log, bundles, comparing, inspect, export, bench):
+_MODULES: Final = (
+    *(demo, engine, record, control, subscribe, rig),
+    *(recordings, log, bundles, comparing, inspect, export, bench),
+)
+for module in _MODULES:
     module.register(app)
 
 

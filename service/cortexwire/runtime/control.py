@@ -30,6 +30,7 @@ from cortexwire.pipeline.commands import (
     decode_request,
     encode_command,
 )
+from cortexwire.runtime.recorder.status import recorder_state
 from cortexwire.runtime.staging import Stager, Staging
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
 
@@ -201,7 +202,8 @@ class ControlServer:
         if _is_state_request(request):
             if self._reader is None:
                 self._reader = TelemetryReader(self._telemetry)
-            return ControlReply(state=describe_state(self._reader.read()))
+            recorder = recorder_state(self._telemetry.with_name("recorder.map"))
+            return ControlReply(state=describe_state(self._reader.read(), recorder))
         command = decode_request(request)
         if isinstance(command, StageBundle):
             self._stager.stage(command)
@@ -263,8 +265,13 @@ def _is_state_request(request: bytes) -> bool:
         return False
 
 
-def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
-    """Turn a telemetry snapshot into plain JSON values; hashes and the epoch are 16 hexadecimal digits."""
+def describe_state(snapshot: TelemetrySnapshot, recorder: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Turn a telemetry snapshot into plain JSON values; hashes and the epoch are 16 hexadecimal digits.
+
+    Args:
+        snapshot: What the engine says of itself.
+        recorder: What the recorder says of itself, if there is one.
+    """
     status = snapshot.status
     return {
         "pid": snapshot.pid,
@@ -294,6 +301,7 @@ def describe_state(snapshot: TelemetrySnapshot) -> dict[str, Any]:
             "threshold_uv": status.threshold_uv.tolist(),
             "status": status.status.tolist(),
         },
+        "recorder": recorder,
     }
 
 

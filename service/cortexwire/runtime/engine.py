@@ -6,14 +6,13 @@ threads that serve others hand the interpreter back at once; both are put back a
 
 import gc
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 import msgspec
@@ -34,6 +33,7 @@ from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
+from cortexwire.runtime.stopping import stop_on_signals as stop_on_signals
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.runtime.telemetry import TelemetryWriter
 from cortexwire.wire import Start
@@ -275,19 +275,3 @@ def _undisturbed() -> Iterator[None]:
         gc.unfreeze()
         if collecting:
             gc.enable()
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C and SIGTERM set; for the main thread. The handlers before are put back."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """The run directory: where one engine, and no other, leaves its telemetry map, tap ring and control socket.
 
 An engine holds a lock on the folder for as long as it lives; the kernel releases it when the process dies,
-however it dies. Readers need no lock. The folder outlives the engine.
+however it dies. So does a recorder, with a lock of its own. Readers need no lock. The folder outlives the engine.
 """
 
 import fcntl
@@ -14,14 +14,16 @@ _LONGEST_SOCKET_PATH = 107
 
 
 class RunDir:
-    """The names of the files in a run directory, and the lock that makes an engine its only writer.
+    """The names of the files in a run directory, and the lock that makes a process the only one of its role there.
 
     Args:
         path: The folder; it need not exist yet.
+        role: What the process is: `engine` or `recorder`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, role: str = "engine") -> None:
         self.path = path
+        self._role = role
         self._lock: int | None = None
 
     @property
@@ -51,7 +53,19 @@ class RunDir:
         Raises:
             ConfigError: The path is longer than a Unix socket can be named.
         """
-        path = os.fsencode(self.path / "control.sock")
+        return self._endpoint("control.sock")
+
+    @property
+    def recorder_endpoint(self) -> str:
+        """The ZeroMQ endpoint of the recorder's control socket.
+
+        Raises:
+            ConfigError: The path is longer than a Unix socket can be named.
+        """
+        return self._endpoint("recorder.sock")
+
+    def _endpoint(self, name: str) -> str:
+        path = os.fsencode(self.path / name)
         if len(path) > _LONGEST_SOCKET_PATH:
             raise ConfigError(
                 f"run_dir: expected a path that leaves the control socket in it at most"
@@ -60,17 +74,17 @@ class RunDir:
         return f"ipc://{os.fsdecode(path)}"
 
     def acquire(self) -> None:
-        """Make the folder (readable by its owner only) and become its only writer.
+        """Make the folder (readable by its owner only) and become the only one of this role in it.
 
         Raises:
-            ConfigError: It cannot be made or belongs to somebody else, or a living engine has it.
+            ConfigError: It cannot be made or belongs to somebody else, or a living one of this role has it.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             owner = self.path.stat().st_uid
             if owner != os.getuid():
                 raise ConfigError(f"run_dir: {self.path} belongs to user {owner}, not to user {os.getuid()}")
-            lock = os.open(self.path / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.path / f"{self._role}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"run_dir: cannot use {self.path}: {error.strerror}") from error
         try:
@@ -79,7 +93,7 @@ class RunDir:
             holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
             raise ConfigError(
-                f"run_dir: another engine (process {holder}) runs in {self.path}; give this one its own"
+                f"run_dir: another {self._role} (process {holder}) runs in {self.path}; give this one its own"
             ) from None
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode("ascii"))

@@ -19,6 +19,7 @@ offset bytes field
 32     8     records u64: records ever written, the index of the next one
 40     8     writers u64: how often a writer has opened the ring
 48     4     process id u32 of the last writer
+56     16    the ring's id, random: a ring that takes its place has another
 4096         ring
 ====== ===== =====================================================================================
 
@@ -57,7 +58,8 @@ RING_AT = 4096
 
 _MAGIC = b"CXTP"
 _VERSION = 1
-_HEADER = Struct("<4sHxxQQQQQI")
+_HEADER = Struct("<4sHxxQQQQQIxxxx16s")
+_ID = slice(56, 72)
 _CAPACITY, _HEAD, _TAIL, _RECORDS, _WRITERS = range(1, 6)
 _PAYLOAD_BYTES_AT = 16
 _SKIP = bytes(8)
@@ -78,6 +80,24 @@ class TapRecord(msgspec.Struct, frozen=True, gc=False):
     t_ns: int
     index: int
     payload: bytes
+
+
+class TapRun(msgspec.Struct, frozen=True, gc=False):
+    """Records one behind the other, whole and without a gap, as bytes at the beginning of the caller's buffer.
+
+    Attributes:
+        index: Number of the first, counted over all writers, in 64 bits.
+        begin: Where in the buffer the first one begins.
+        ends: Where each of them ends, in bytes from the beginning of the buffer; the next one begins there.
+        lost: Records that are missing before the first one.
+        why: What became of those: `overrun`, `damaged`, or `unfinished` by a writer that died.
+    """
+
+    index: int
+    begin: int
+    ends: list[int]
+    lost: int
+    why: Literal["overrun", "damaged", "unfinished"]
 
 
 class _Ring:
@@ -219,7 +239,7 @@ def _open_ring(path: Path, capacity: int) -> _Ring | None:
 
 def _make_ring(path: Path, capacity: int) -> _Ring:
     fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(_HEADER.pack(_MAGIC, _VERSION, capacity, 0, 0, 0, 0, os.getpid()))
+    fresh.write_bytes(_HEADER.pack(_MAGIC, _VERSION, capacity, 0, 0, 0, 0, os.getpid(), os.urandom(16)))
     ring = _Ring(_map(fresh, RING_AT + capacity))
     fresh.replace(path)
     return ring
@@ -245,6 +265,7 @@ class TapReader:
         self.damaged = 0
         self._path = path
         self._next_index: int | None = None
+        self._why: Literal["overrun", "damaged", "unfinished"] = "unfinished"
         self._ring, self._inode = self._open()
         self._cursor = self._ring.words[_TAIL if start == "oldest" else _HEAD]
 
@@ -262,6 +283,29 @@ class TapReader:
         return _Ring(mapping), inode
 
     @property
+    def ring_id(self) -> str:
+        """The ring's id, hexadecimal."""
+        return self._ring.mapping[_ID].hex()
+
+    @property
+    def capacity(self) -> int:
+        """Length of the ring in bytes."""
+        return self._ring.capacity
+
+    @property
+    def next_index(self) -> int:
+        """Number that the next record to be written will have, in 64 bits."""
+        return self._ring.words[_RECORDS]
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a new writer has put another ring in the place of this one."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return False
+
+    @property
     def behind_bytes(self) -> int:
         """How much of the ring is still to be read."""
         return max(0, self._ring.words[_HEAD] - self._cursor)
@@ -273,25 +317,97 @@ class TapReader:
 
     def next(self) -> TapRecord | None:
         """Return the next record, or None when there is none yet."""
-        while True:
+        while self._find():
             ring = self._ring
-            head = ring.words[_HEAD]
-            if self._cursor == head:
-                if not self._follow():
-                    return None
-                continue
-            if not ring.words[_TAIL] <= self._cursor < head:
-                self._cursor = ring.words[_TAIL]
-                continue
             record = self._copy(self._cursor)
             # What was copied counts only if the writer had not begun to overwrite it meanwhile.
             if ring.words[_TAIL] > self._cursor:
                 continue
             if isinstance(record, TapRecord):
                 self._cursor += record_length(len(record.payload))
-                self._count(record.index)
+                self._count(self._unwrap(record.index), 1)
                 return record
             self._cursor = record
+        return None
+
+    def read_run(self, buffer: bytearray, *, follow: bool = True) -> TapRun | None:
+        """Copy all that is there now, up to a gap, the end of the ring, or what the buffer holds, at once.
+
+        Args:
+            buffer: Where to; made longer where it cannot hold the next record.
+            follow: Whether to go over to a ring that took the place of this one.
+
+        Returns:
+            What was read, or None when there is nothing yet.
+        """
+        while self._find(follow=follow):
+            ring, position = self._ring, self._cursor
+            at = position % ring.capacity
+            if ring.is_skip(at):
+                if ring.words[_TAIL] <= position:
+                    self._cursor = position + ring.capacity - at
+                continue
+            length = min(ring.words[_HEAD] - position, ring.capacity - at, len(buffer))
+            buffer[:length] = ring.bytes[at : at + length]
+            # What the writer has begun to overwrite meanwhile does not count; what lies behind the tail is whole.
+            begin = max(0, ring.words[_TAIL] - position)
+            if begin >= length:
+                continue
+            if begin:
+                self._why = "overrun"
+            first, ends = self._walk(buffer, begin, length)
+            if ends:
+                self._cursor = position + ends[-1]
+                index = self._unwrap(first)
+                lost, why = self._count(index, len(ends)), self._why
+                self._why = "unfinished"
+                return TapRun(index, begin, ends, lost, why)
+            self._cursor = position + begin
+            self._make_fit(buffer)
+        return None
+
+    def _find(self, *, follow: bool = True) -> bool:
+        """Put the cursor on what can be read next; whether there is anything."""
+        while True:
+            words = self._ring.words
+            head = words[_HEAD]
+            if self._cursor == head:
+                if not (follow and self._follow()):
+                    return False
+                continue
+            if words[_TAIL] <= self._cursor < head:
+                return True
+            self._cursor = words[_TAIL]
+            self._why = "overrun"
+
+    @staticmethod
+    def _walk(buffer: bytearray, begin: int, length: int) -> tuple[int, list[int]]:
+        """Find the records that lie whole, undamaged and without a gap in `buffer[begin:length]`."""
+        first, at = 0, begin
+        ends: list[int] = []
+        while at + RECORD_HEADER_BYTES <= length:
+            try:
+                header = decode_record_header(buffer, at)
+            except PacketError:
+                break
+            if not ends:
+                first = header.index
+            end = at + header.record_bytes
+            if end > length or header.index != (first + len(ends)) & _INDEX_MASK:
+                break
+            ends.append(end)
+            at = end
+        return first, ends
+
+    def _make_fit(self, buffer: bytearray) -> None:
+        """Make the buffer long enough for the record at the cursor, or give up what is damaged."""
+        record = self._copy(self._cursor)
+        if isinstance(record, TapRecord):
+            missing = record_length(len(record.payload)) - len(buffer)
+            if missing > 0:
+                buffer.extend(bytes(missing))
+        elif self._ring.words[_TAIL] <= self._cursor:
+            self._cursor, self._why = record, "damaged"
 
     def _copy(self, position: int) -> TapRecord | int:
         """Copy the record at `position`, or say where to go on when there is none."""
@@ -309,18 +425,21 @@ class TapReader:
         payload = bytes(ring.bytes[start : start + header.payload_bytes])
         return TapRecord(header.kind, header.t_ns, header.index, payload)
 
-    def _count(self, index: int) -> None:
-        if self._next_index is not None:
-            self.lost += (index - self._next_index) & _INDEX_MASK
-        self._next_index = (index + 1) & _INDEX_MASK
+    def _unwrap(self, index: int) -> int:
+        """A record's number in 64 bits: the newest that has these lowest 32."""
+        newest = self._ring.words[_RECORDS] - 1
+        return newest - ((newest - index) & _INDEX_MASK)
+
+    def _count(self, index: int, records: int) -> int:
+        """Note that these have been read; how many are missing before them."""
+        lost = 0 if self._next_index is None else max(0, index - self._next_index)
+        self.lost += lost
+        self._next_index = index + records
+        return lost
 
     def _follow(self) -> bool:
         """Once this ring is read to its end, go over to the one that a new writer put in its place."""
-        try:
-            replaced = self._path.stat().st_ino != self._inode
-        except OSError:
-            return False
-        if not replaced:
+        if not self.is_replaced:
             return False
         ring, inode = self._open()
         self._ring.close()

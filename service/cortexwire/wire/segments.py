@@ -3,7 +3,9 @@
 A segment is a header of 64 bytes and then records (`cortexwire.wire.records`), each with the checksum of its payload.
 Records are numbered without a break from one segment to the next; the number in their own header is its lowest 32
 bits. Where records are missing, one of kind `LOSS` stands in their place. A segment is never written again once a later
-one exists, so only the last can have a torn tail, or one at whose end a recorder was killed.
+one exists, and a recorder never appends to one that another process began. So a tail can be torn in the last segment,
+and in one at whose end a recorder was killed: there the index of the first record of the next segment says how many
+records of this one count, and what lies behind them has been replaced.
 
 ====== ===== =====================================================================================
 offset bytes field
@@ -68,6 +70,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         from_start: Whether the log holds that `Start`, so that outputs can be reproduced from its first record on.
         software: Versions of what recorded it.
         bundle: Folder beside the segments with a copy of the bundle, or none.
+        tap: Id of the tap's ring, hexadecimal; a recorder that was killed knows by it whether it may go on.
         about: The user's own words.
     """
 
@@ -80,6 +83,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     from_start: bool = False
     software: dict[str, str] = {}
     bundle: str | None = None
+    tap: str | None = None
     about: str = ""
 
 
