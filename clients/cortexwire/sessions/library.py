@@ -11,7 +11,9 @@ from typing import Final
 
 from cortexwire.errors import SessionError
 from cortexwire.sessions.opening import open_session
+from cortexwire.sessions.rawio import StreamChoiceError
 from cortexwire.sessions.readers import reader_of
+from cortexwire.sessions.session import Session
 
 MOST_LEVELS: Final = 6
 """How deep below the folder recordings are looked for."""
@@ -60,16 +62,28 @@ def recordings_in(folder: Path, levels: int = MOST_LEVELS) -> Iterator[Path]:
     yield from _below(folder, levels)
 
 
-def describe(path: Path, folder: Path, data: Path | None = None) -> Entry:
-    """Open a recording of a folder and say what it is, or why it cannot be read."""
+def describe(path: Path, folder: Path, data: Path | None = None) -> tuple[Entry, ...]:
+    """Open a recording of a folder and say what it is, or why it cannot be read; an entry for each stream."""
     name = str(path.relative_to(folder)) if path != folder else path.name
     format = ""
     try:
         reader = reader_of(path)
         format = reader.name if reader is not None else ""
-        session = open_session(path, data)
+        return (_entry(name, format, open_session(path, data)),)
+    except StreamChoiceError as several:
+        return tuple(_chosen(f"{name}#{choice}", format, f"{path}#{choice}") for choice in several.choices)
     except (SessionError, OSError) as error:
-        return Entry(name, format or path.suffix.removeprefix("."), error=str(error))
+        return (Entry(name, format or path.suffix.removeprefix("."), error=str(error)),)
+
+
+def _chosen(name: str, format: str, source: str) -> Entry:
+    try:
+        return _entry(name, format, open_session(source))
+    except (SessionError, OSError) as error:
+        return Entry(name, format, error=str(error))
+
+
+def _entry(name: str, format: str, session: Session) -> Entry:
     return Entry(
         name,
         format,

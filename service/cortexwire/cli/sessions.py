@@ -38,12 +38,12 @@ def sessions(
     """
     from cortexwire.sessions.library import describe, recordings_in
 
-    entries = []
+    entries: list[Entry] = []
     with progress_of_parts("looking") as tell:
         found = list(recordings_in(folder))
         for number, path in enumerate(found):
             tell(number / len(found), path.name)
-            entries.append(describe(path, folder, data))
+            entries += describe(path, folder, data)
     if json:
         show_json({"folder": str(folder), "recordings": entries})
         return

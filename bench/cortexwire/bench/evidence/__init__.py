@@ -41,6 +41,10 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    5: {
+        "spikes": "cortexwire.bench.evidence.against_readers:spike_streams",
+        "starling": "cortexwire.bench.evidence.against_readers:sorted_spikes",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 

@@ -114,7 +114,7 @@ def _blackrock_electrodes(reader: Reader) -> Names:
     spec, headers = reader._nev_spec, reader._nev_ext_header[b"NEUEVWAV"]
     labels = reader._channel_labels[spec]() or {}
     found = []
-    for header in headers:
+    for header in headers[_blackrock_heard(reader)]:
         number = int(header["electrode_id"])
         label = labels.get(number, f"chan{number}")
         name = label.decode("latin_1").strip("\0 ") if isinstance(label, bytes) else str(label)
@@ -134,6 +134,16 @@ def _blackrock_names(reader: Reader, channels: NDArray[np.void]) -> Names:
     )
 
 
+def _blackrock_heard(reader: Reader) -> NDArray[np.bool_]:
+    """Electrodes in banks with any spike at all, `(n,)`: a rig describes all of its inputs, plugged or not."""
+    headers = reader._nev_ext_header[b"NEUEVWAV"]
+    banks = headers["physical_connector"]
+    heard = np.isin(
+        banks, np.unique(banks[np.isin(headers["electrode_id"], reader.nev_data["Spikes"][0]["packet_id"])])
+    )
+    return heard if heard.any() else np.ones(len(headers), bool)
+
+
 def _connector(header: Any) -> str:
     number = 0 if header is None else int(header["physical_connector"])
     return bank_name(number - 1) if number else ""
@@ -143,7 +153,7 @@ def _blackrock_spikes(reader: Reader, place: Place) -> Spikes:
     # neo's own access masks the whole file once per unit and, where there are several segments, rounds times.
     spikes, segments = reader.nev_data["Spikes"]
     spikes = spikes[segments == place.segment]
-    numbers = reader._nev_ext_header[b"NEUEVWAV"]["electrode_id"].astype(np.int64)
+    numbers = reader._nev_ext_header[b"NEUEVWAV"]["electrode_id"][_blackrock_heard(reader)].astype(np.int64)
     order = np.argsort(numbers, kind="stable")
     at = np.minimum(np.searchsorted(numbers[order], spikes["packet_id"]), max(len(numbers) - 1, 0))
     known = numbers[order][at] == spikes["packet_id"] if len(numbers) else np.zeros(len(spikes), bool)
@@ -163,6 +173,11 @@ def _blackrock_check(reader: Reader) -> list[str]:
     unknown = ~np.isin(spikes["packet_id"], reader._nev_ext_header[b"NEUEVWAV"]["electrode_id"])
     if unknown.any():
         found.append(f"{np.count_nonzero(unknown)} spikes name an electrode without a header: they are left out")
+    heard = _blackrock_heard(reader)
+    if not heard.all():
+        silent = sorted({_connector(row) for row in reader._nev_ext_header[b"NEUEVWAV"][~heard]})
+        left_out = np.count_nonzero(~heard)
+        found.append(f"nothing was detected on any input of bank {', '.join(silent)}: its {left_out} are left out")
     if noise:
         found.append(f"{noise} events are sorted as noise (unit 255): they are kept, under that number")
     return found

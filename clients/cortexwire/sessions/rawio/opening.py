@@ -5,6 +5,7 @@ Either may be left out. Without a stream there has to be just one that holds the
 or spikes; without a stretch it is the longest, and `problems` says what else there is.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,19 @@ from cortexwire.sessions.recorded import RecordedSession, Signal
 from cortexwire.sessions.session import SPIKE_DTYPE
 from cortexwire.sessions.signals import EventSignal, WidebandSignal
 from cortexwire.wire import MAX_CHANNELS, Descriptor, Electrode
+
+
+class StreamChoiceError(SessionError):
+    """A recording has several streams, and none was named.
+
+    Attributes:
+        choices: Their names, in the recording's order.
+    """
+
+    def __init__(self, message: str, choices: Sequence[str]) -> None:
+        super().__init__(message)
+        self.choices = tuple(choices)
+
 
 LEAST_HZ: Final = 10_000.0
 """A slower stream is field potentials or auxiliary inputs; it is read, but only when it is named."""
@@ -91,9 +105,8 @@ def choose_stream(recording: RawRecording, wanted: str) -> Stream:
     listed = "; ".join(stream_in_words(stream) for stream in found or streams)
     what = f"a stream {wanted!r}" if wanted else "one stream of the array's voltages or spikes"
     came = f"{len(found)} that fit" if found else "none"
-    raise SessionError(
-        f"{recording.path}: expected {what}, got {came}: name one as {recording.path.name}#STREAM: {listed}"
-    )
+    message = f"{recording.path}: expected {what}, got {came}: name one as {recording.path.name}#STREAM: {listed}"
+    raise StreamChoiceError(message, [stream.name for stream in found]) if found else SessionError(message)
 
 
 def _choose_part(recording: RawRecording, stream: Stream, number: int | None) -> Part:
