@@ -24,7 +24,6 @@ from cortexwire.sessions import RecordedSession, Session, open_session, session_
 from cortexwire.sessions.signals import EventSignal
 from cortexwire.signal.binning import Bin
 from cortexwire.signal.settings import FilterSettings, FrontEndSettings, ThresholdSettings
-from cortexwire.signal.strip import EVENT
 from cortexwire.training.features import designed, stream_of
 from cortexwire.training.seeded import seeded_bundle
 from cortexwire.wire import OutKind
@@ -41,9 +40,9 @@ OFFSET_MS: Final = 1999.85
 TOLERANCE_MS: Final = 1.0
 MULTIPLIER: Final = 10.0
 """Times MAD / 0.6745, as the recordings' README has it."""
-FILTER: Final = FilterSettings(kind="highpass", order=2, low_hz=10.0)
-"""As good as none: the recording's spectrum falls off below 100 Hz, so its amplifier has filtered it already, and a
-second high-pass in the spikes' band takes height from them."""
+FILTER: Final = FilterSettings(kind="highpass", order=2, low_hz=100.0)
+"""As good as none: below 100 Hz the recording's own spectrum falls off, so its amplifier has filtered it already, and
+the default filter takes height from the spikes."""
 DEAD_MS: Final = (0.5, 1.0, 1.5, 2.0, 2.5)
 RECALL: Final = 0.99
 PRECISION: Final = 0.95
@@ -68,7 +67,8 @@ def spike_streams() -> dict[str, Any]:
     for name in ("mc_maze_748", "mc_maze_1356"):
         session = recording(name)
         ones = _ones(data_folder() / "mc_maze_trials" / f"trial_{name.rpartition('_')[2]}_data.csv")
-        found[name] = _through_engine(session, *np.nonzero(ones), n_channels=ones.shape[1])
+        rows, columns = np.nonzero(ones)
+        found[name] = _through_engine(session, rows, columns, n_channels=ones.shape[1])
     nev_found = found["blackrock_nev"]
     whole = (nev_found["events_in"], nev_found["channels_with_events"]) == (NEV_EVENTS, NEV_CHANNELS)
     units = all(found[name]["channels"] == MAZE_UNITS for name in ("mc_maze_748", "mc_maze_1356"))
@@ -235,14 +235,15 @@ class _Heard:
 
     def listen(self, n_kept: int, crossings: int, most: int) -> None:
         """As `CrossingListener.listen`."""
-        self._events = np.frombuffer((ctypes.c_char * (most * EVENT.itemsize)).from_address(crossings), EVENT)
+        memory = (ctypes.c_int32 * (most * 2)).from_address(crossings)
+        self._samples: NDArray[np.int32] = np.ctypeslib.as_array(memory)[::2]
 
     def follow(self) -> None:
         """As `CrossingListener.follow`."""
 
     def of(self, closed: Bin) -> Ints:
         """Samples of the crossings of a bin of one channel that was closed last."""
-        return closed.start + self._events["sample"][: int(closed.counts.sum())].astype(np.int64)
+        return closed.start + self._samples[: int(closed.counts.sum())].astype(np.int64)
 
 
 def _crossings(session: Session, chain: FrontEndSettings) -> Floats:

@@ -56,7 +56,7 @@ def session_of(recording: RawRecording, chosen: str = "") -> RecordedSession:
     path = recording.path
     wanted, number = split_choice(chosen)
     stream = choose_stream(recording, wanted)
-    part = _choose_part(recording, stream, number)
+    part = choose_part(recording, stream, number)
     if not 1 <= len(stream.names) <= MAX_CHANNELS:
         raise SessionError(f"{path}: {stream.name}: expected 1 to {MAX_CHANNELS} channels, got {len(stream.names)}")
     notes: tuple[str, ...] = ()
@@ -109,7 +109,12 @@ def choose_stream(recording: RawRecording, wanted: str) -> Stream:
     raise StreamChoiceError(message, [stream.name for stream in found]) if found else SessionError(message)
 
 
-def _choose_part(recording: RawRecording, stream: Stream, number: int | None) -> Part:
+def choose_part(recording: RawRecording, stream: Stream, number: int | None) -> Part:
+    """The stretch of that number, or the longest.
+
+    Raises:
+        SessionError: There is none of that number, or none at all.
+    """
     if not stream.parts:
         raise SessionError(f"{recording.path}: {stream.name}: expected samples, got none")
     if number is None:
