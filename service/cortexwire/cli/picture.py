@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 1000.0
 LEFT: Final = 74.0
-RIGHT: Final = 26.0
+RIGHT: Final = 84.0
+"""The same for every panel, so that their times lie under each other."""
 RASTER_S: Final = 10.0
 """How much of the recording the raster and the kinematics show."""
 VOLTAGE_S: Final = 1.0
@@ -34,8 +35,8 @@ text{fill:#0b0b0b;font-size:13px}text.small{fill:#52514e;font-size:11.5px}text.t
 text.head{font-size:14px;font-weight:600}text.warn{fill:#b3400f;font-size:12px}
 .frame{fill:none;stroke:#b5b3ab}.grid{stroke:#e9e8e2}.zero{stroke:#c9c7be}.spike{stroke:#0b0b0b;stroke-width:1;fill:none}
 .trace{fill:none;stroke:#2a78d6;stroke-width:.8}.line{fill:none;stroke-width:1.7;stroke-linejoin:round;stroke:var(--c)}
-.dot{fill:var(--c)}.lead{fill:none;stroke:var(--c);opacity:.5}.part{fill:#2a78d6;opacity:.75}.trial{stroke:#b87a00;stroke-width:1.2}
-.trials{fill:#b87a00;opacity:.45}.shown{fill:none;stroke:#0b0b0b;stroke-width:1.5}.gap{fill:url(#gap)}.bar{stroke:#0b0b0b;stroke-width:2}
+.dot{fill:var(--c)}.lead{fill:none;stroke:var(--c);opacity:.5}.part{fill:#5f9ae0}.trial{stroke:#b87a00;stroke-width:1.2}
+.trials{fill:#b87a00}.part.other{fill:#bcd4f1}.shown{fill:none;stroke:#0b0b0b;stroke-width:1.5}.gap{fill:url(#gap)}.bar{stroke:#0b0b0b;stroke-width:2}
 .c0{--c:#2a78d6}.c1{--c:#d9551f}.c2{--c:#008300}.c3{--c:#b87a00}.c4{--c:#d4568a}.c5{--c:#12906a}.c6{--c:#4a3aa7}.c7{--c:#52514e}
 .ink-c0{fill:#2a78d6!important}.ink-c1{fill:#d9551f!important}.ink-c2{fill:#008300!important}.ink-c3{fill:#b87a00!important}
 .ink-c4{fill:#d4568a!important}.ink-c5{fill:#12906a!important}.ink-c6{fill:#4a3aa7!important}.ink-c7{fill:#52514e!important}
@@ -110,7 +111,7 @@ def _heading(session: "Session", format: str, seconds: float) -> tuple[float, st
         facts += f" · {session.uv_per_bit:g} µV per unit"
     drawn = [text(LEFT, 18, session.name, css="title"), text(LEFT, 40, facts, css="small")]
     for problem in session.problems:
-        for line in _wrapped(problem, 150):
+        for line in _wrapped(problem, 130):
             drawn.append(text(LEFT, 46 + 16 * (len(drawn) - 1), line, css="warn"))
     return 46 + 16 * (len(drawn) - 2) + 22, "".join(drawn)
 
@@ -125,12 +126,12 @@ def _overview(
     unit, words = ("min", lambda v: f"{v / 60:g}") if last - first > 600 else ("s", "{:g}".format)
     marks = [v * 60 for v in ticks(first / 60, last / 60, 8)] if unit == "min" else ticks(first, last, 8)
     drawn = [text(LEFT, 8, "the whole recording" + _gaps_in_words(all_of_it), css="head")]
-    drawn.append(_rect(plot, first, last, 0.15, 0.85, "gap" if len(all_of_it) > 1 else "frame"))
-    drawn += [_rect(plot, s.start_s, s.stop_s, 0.15, 0.85, "part" if s.shown else "part other") for s in all_of_it]
+    drawn.append(_rect(plot, first, last, 0.4, 0.9, "gap" if len(all_of_it) > 1 else "frame"))
+    drawn += [_rect(plot, s.start_s, s.stop_s, 0.4, 0.9, "part" if s.shown else "part other") for s in all_of_it]
     trials = session.trials
     for start, stop in zip(trials["start"].tolist()[:2000], trials["stop"].tolist()[:2000], strict=True):
         at = own.start_s + start / session.rate.hz, own.start_s + stop / session.rate.hz
-        drawn.append(_rect(plot, at[0], at[1] - 0.15 * (at[1] - at[0]), 0.15, 0.4, "trials"))
+        drawn.append(_rect(plot, at[0], at[1] - 0.15 * (at[1] - at[0]), 0.1, 0.32, "trials"))
     drawn.append(_rect(plot, own.start_s + window[0], own.start_s + window[1], 0.02, 0.98, "shown"))
     kept = f" · {len(trials)} trials (ochre)" if len(trials) else ""
     plot.axes(f"time ({unit}); the frame is what is shown below{kept}", x_ticks=marks, y_ticks=(), x_words=words)
@@ -161,7 +162,9 @@ def _raster(session: "Session", window: tuple[float, float], tell: Tell) -> tupl
     words += f", {rate:.1f} per second and channel" if len(times) else ""
     drawn = [text(LEFT, 8, words, css="head"), f'<path class="spike" d="{path}"/>', _frame(plot)]
     drawn += list(_trial_lines(session, window, plot))
-    plot.axes("time (s)", x_ticks=ticks(*window, 10), y_ticks=ticks(-n, 0, 5), y_words=lambda y: f"{-y:g}")
+    plot.axes(
+        "time of the session (s)", x_ticks=ticks(*window, 10), y_ticks=ticks(-n, 0, 5), y_words=lambda y: f"{abs(y):g}"
+    )
     return height + 66, _inner(plot) + "".join(drawn) + _side("channel", plot)
 
 
@@ -216,7 +219,7 @@ def _kinematics(session: "Session", window: tuple[float, float]) -> Iterator[tup
         shown = mine[:MOST_COLUMNS]
         known = values[:, shown][np.isfinite(values[:, shown])]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-        plot = _plot(window, (low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)), 150, right=96)
+        plot = _plot(window, (low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)), 150)
         for k, column in enumerate(shown):
             plot.line((samples / rate).tolist(), values[:, column].tolist(), f"c{k % 8}", names[column], names[column])
         plot.axes("time (s)", x_ticks=ticks(*window, 10))
@@ -255,11 +258,12 @@ def _voltage(session: "Session", window: tuple[float, float]) -> tuple[float, st
         electrodes = session.descriptor.electrodes
         name = electrodes[channel].id if electrodes else str(channel)
         drawn.append(text(LEFT - 8, plot.at(0, -k * step)[1] + 4, name[:9], "end", "small"))
+    unit = "units" if any("uV per bit" in p or "uv_per_bit" in p for p in session.problems) else "µV"
     bar = float(ticks(0, reach, 2)[-1]) or reach
     top, bottom = plot.at(0, 0)[1], plot.at(0, -bar)[1]
     x = WIDTH - RIGHT + 6
     drawn.append(f'<path class="bar" d="M{number(x)} {number(top)}V{number(bottom)}"/>')
-    drawn.append(text(x + 4, top - 5, f"{bar:g} µV", "end", "small"))
+    drawn.append(text(x + 7, (top + bottom) / 2 + 4, f"{bar:g} {unit}", css="small"))
     of = f"{len(chosen)} of {session.n_channels} channels" if len(chosen) < session.n_channels else "every channel"
     title = text(LEFT, 8, f"one second of voltage, {of}, each about its median", css="head")
     plot.axes("time (s)", x_ticks=ticks(*seconds, 10), y_ticks=())
@@ -285,10 +289,8 @@ def _trial_lines(session: "Session", window: tuple[float, float], plot: Plot) ->
         yield f'<path class="trial" d="M{number(x)} {number(plot.top)}V{number(plot.height - plot.bottom)}"/>'
 
 
-def _plot(
-    x: tuple[float, float], y: tuple[float, float], height: float, right: float = RIGHT, bottom: float = 36
-) -> Plot:
-    return Plot(x, y, width=WIDTH, height=height, left=LEFT, right=right, top=16, bottom=bottom)
+def _plot(x: tuple[float, float], y: tuple[float, float], height: float, bottom: float = 36) -> Plot:
+    return Plot(x, y, width=WIDTH, height=height, left=LEFT, right=RIGHT, top=16, bottom=bottom)
 
 
 def _inner(plot: Plot) -> str:

@@ -62,7 +62,7 @@ class Format:
     make: Callable[[Path], Reader]
     suffixes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
-    neural: str = r"\[uV\]$"
+    neural: str = r"^(?!.*SYNC).*\[uV\]$"
     names: Callable[[Reader, NDArray[np.void]], Names] | None = None
     electrodes: Callable[[Reader], Names] | None = None
     spikes: Callable[[Reader, Place], Spikes] | None = None
