@@ -1,7 +1,7 @@
 """Small recordings that others publish with their packages: what readers of their formats are tested on.
 
 They are not copied into the tree. `python -m tests.sessions.samples FOLDER` fetches them; then name the folder in
-`CORTEXWIRE_SAMPLES`. Without it these tests are skipped.
+`SAMPLE_RECORDINGS`. Without it these tests are skipped.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-VARIABLE = "CORTEXWIRE_SAMPLES"
+VARIABLE = "SAMPLE_RECORDINGS"
 OPEN_EPHYS = "open_ephys_python_tools-1.0.1"
 """Holds a recording that Open Ephys 0.6.7 wrote in its binary format, on two record nodes."""
 SPIKEGLX = "ibl_neuropixel-1.14.0"

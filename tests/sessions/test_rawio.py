@@ -280,3 +280,29 @@ def test_runs_are_found_however_long_the_clock_is(monkeypatch: pytest.MonkeyPatc
     for block in (1, 7, 300, 512):
         monkeypatch.setattr("cortexwire.sessions.rawio.recording._SCANNED", block)
         assert _runs(clock) == whole
+
+
+@pytest.mark.realdata
+def test_a_toml_lays_columns_and_trials_of_another_file_beside_a_recording(recordings: Path, tmp_path: Path) -> None:
+    rows = "\n".join(f"{0.1 * k:.1f},{3 * k}" for k in range(37))
+    (tmp_path / "hand.csv").write_text(f"t,x\n{rows}\n")
+    (tmp_path / "trials.csv").write_text("start,stop\n0.5,1.0\n2.0,3.0\n")
+    toml = tmp_path / "day.toml"
+    toml.write_text(
+        'file = "blackrock_nev/example_1.nev"\n[signal]\nkind = "recorded"\n'
+        '[columns]\npx = { key = "x", unit = "mm" }\n[kinematics]\nfile = "hand.csv"\ntimes = "t"\n'
+        '[trials]\nrule = "table"\nfile = "trials.csv"\nkey = "*"\n'
+    )
+    session = open_session(toml, recordings)
+    plain = open_session(nev(recordings))
+    assert (session.events(0, session.n_samples) == plain.events(0, plain.n_samples)).all()
+    assert session.descriptor.electrodes == plain.descriptor.electrodes
+    assert (session.name, session.column_names, session.column_units) == ("day", ("px",), ("mm",))
+    assert session.columns_at(np.array([0, 3_000, 4_500])) == pytest.approx(np.array([[0.0], [3.0], [4.5]]))
+    assert session.trials.tolist() == [(15_000, 30_000), (60_000, 90_000)]
+    toml.write_text(toml.read_text().replace('file = "hand.csv"\n', ""))
+    with pytest.raises(SessionError, match=r"kinematics\.file: expected the file of columns and trials"):
+        open_session(toml, recordings)
+    toml.write_text('file = "blackrock_nev/example_1.nev"\n[signal]\nkind = "recorded"\nstream = "ns6"\n')
+    with pytest.raises(SessionError, match="expected a stream 'ns6', got none"):
+        open_session(toml, recordings)
