@@ -303,7 +303,10 @@ def test_a_folder_with_a_session_toml_is_opened_by_it(tmp_path: Path) -> None:
 
 def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_text("")
-    with pytest.raises(SessionError, match=r"expected a session\.toml or a folder of wav files"):
+    with pytest.raises(
+        SessionError,
+        match=r"expected a recording of a known format, got a file of none \(describe it in a session\.toml\)",
+    ):
         open_session(tmp_path / "a.mat")
     with pytest.raises(SessionError, match="expected a readable TOML file"):
         open_session(tmp_path / "gone.toml")

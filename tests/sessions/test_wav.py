@@ -73,7 +73,7 @@ def test_files_of_different_rates_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match="expected a folder of wav files, found none"):
+    with pytest.raises(SessionError, match="expected a recording of a known format, got a folder of none"):
         open_session(tmp_path)
 
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from cortexwire.errors import SessionError
-from cortexwire.sessions.description import CountsSpec, EventsSpec, Number, SignalSpec, WidebandSpec
+from cortexwire.sessions.description import ArraySpec, CountsSpec, EventsSpec, Number, SignalSpec, WidebandSpec
 from cortexwire.sessions.grid import RowGrid, row_width, samples_of
 from cortexwire.sessions.recorded import Signal
 from cortexwire.sessions.session import SPIKE_DTYPE
@@ -31,7 +31,7 @@ def open_stack(where: str, spec: SignalSpec, stack: WavStack) -> tuple[Rate, Sig
     return rate, WidebandSignal(stack.matrix)
 
 
-def open_signal(where: str, spec: SignalSpec, store: Store) -> tuple[Rate, Signal]:
+def open_signal(where: str, spec: ArraySpec, store: Store) -> tuple[Rate, Signal]:
     """Open a signal in a file of named arrays.
 
     Raises:

@@ -82,7 +82,21 @@ class EventsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     duration_s: Number | None = None
 
 
-SignalSpec = WidebandSpec | CountsSpec | EventsSpec
+class RecordedSpec(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="recorded"
+):
+    """The signal of a recording of a known format, as it says itself.
+
+    Attributes:
+        stream: Which of its streams, as behind `#`.
+    """
+
+    stream: str = ""
+
+
+ArraySpec = WidebandSpec | CountsSpec | EventsSpec
+"""Signals in files of named arrays."""
+SignalSpec = ArraySpec | RecordedSpec
 
 
 class ColumnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,6 +123,7 @@ class KinematicsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """When the rows of the kinematics were taken. By default they are the recorded bins of the counts.
 
     Attributes:
+        file: Another file that holds columns and trials, found like the recording itself.
         row_ms: Width of a row.
         rate_hz: Rows per second, in place of `row_ms`.
         times: Array with the time of each row, in place of both.
@@ -117,6 +132,7 @@ class KinematicsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         first: Before the first value of a trial a column is undefined, or holds that value (with slope 0).
     """
 
+    file: str | None = None
     row_ms: Number | None = None
     rate_hz: Number | None = None
     times: str | None = None

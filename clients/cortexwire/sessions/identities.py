@@ -3,7 +3,7 @@
 import numpy as np
 
 from cortexwire.errors import SessionError
-from cortexwire.sessions.description import Description, EventsSpec
+from cortexwire.sessions.description import Description, EventsSpec, RecordedSpec
 from cortexwire.sessions.stores import Store
 from cortexwire.wire import Electrode
 
@@ -24,7 +24,7 @@ def channel_names(where: str, description: Description, store: Store) -> tuple[s
             came = f"shape {array.shape}"
             raise SessionError(f"{where}: electrodes.key: expected a column {spec.column}, got {came}")
         return tuple(str(name) for name in table[:, spec.column].tolist())
-    if isinstance(signal, EventsSpec) or signal.key is None:
+    if isinstance(signal, EventsSpec | RecordedSpec) or signal.key is None:
         return ()
     return store.names(signal.key)
 

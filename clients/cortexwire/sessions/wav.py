@@ -1,4 +1,4 @@
-"""Folders of mono wav files as one wideband recording: one file per channel, sorted by name.
+"""A mono wav file, or a folder of them, as one wideband recording: one file per channel, sorted by name.
 
 Files are trimmed to the shortest. Opening the folder reads headers only; samples are read in blocks.
 """
@@ -78,7 +78,7 @@ def _format(path: Path, chunk: bytes) -> tuple[int, np.dtype[np.int16] | np.dtyp
 
 
 class WavStack:
-    """The wav files of a folder, stacked.
+    """One wav file, or those of a folder, stacked.
 
     Attributes:
         rate_hz: Sample rate that all files state.
@@ -91,7 +91,8 @@ class WavStack:
     """
 
     def __init__(self, folder: Path) -> None:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".wav")
+        found = folder.iterdir() if folder.is_dir() else [folder]
+        paths = sorted(path for path in found if path.suffix.lower() == ".wav")
         if not paths:
             raise SessionError(f"{folder}: expected a folder of wav files, found none")
         headers = [read_wav_header(path) for path in paths]

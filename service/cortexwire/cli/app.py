@@ -22,6 +22,7 @@ from cortexwire.cli import (
     record,
     recordings,
     rig,
+    sessions,
     subscribe,
 )
 from cortexwire.cli.help import examples
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 _MODULES: Final = (
     *(demo, engine, record, control, subscribe, rig),
-    *(recordings, log, bundles, comparing, inspect, export, bench),
+    *(recordings, log, bundles, comparing, inspect, sessions, export, bench),
 )
 for module in _MODULES:
     module.register(app)

@@ -34,12 +34,13 @@ def show_rows(rows: Mapping[str, Any], title: str = "") -> None:
         typer.echo(f"  {name:<{width}}  {value}")
 
 
-def show_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write rows under column names, numbers to the right."""
+def show_table(names: Sequence[str], rows: Sequence[Sequence[str]], left: int = 0) -> None:
+    """Write rows under column names, the first `left` columns to the left, the others, numbers, to the right."""
     lines = [tuple(names), *(tuple(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
     for number, line in enumerate(lines):
-        text = "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        sides = "<" * left + ">" * (len(names) - left)
+        text = "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True))
         typer.secho(f"  {text}", bold=number == 0)
 
 

@@ -1,4 +1,4 @@
-"""`inspect`: what a session, a bundle or a run directory is, in a table."""
+"""`inspect`: what a session, a bundle or a run directory is, in a table or a picture."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cortexwire.cli import options
-from cortexwire.cli.console import budgets_in_words, show_json, show_rows, show_table
+from cortexwire.cli.console import budgets_in_words, progress, show_json, show_rows, show_table
+from cortexwire.cli.contents import Contents, check_picture, look_into, write_picture
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_bundle, open_source
-from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
     from cortexwire.decoders import Bundle
     from cortexwire.decoders.manifest import InputSpec, OutputSpec
-    from cortexwire.sessions.session import Session
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +22,8 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=options.LEARN,
         epilog=examples(
             "cortexwire inspect docs/sessions/contdata95.toml",
+            "cortexwire inspect recordings/monday.ns5 --picture monday.svg",
+            "cortexwire inspect 'recordings/run_g0#imec0.ap' --picture run.html --from 60",
             "cortexwire inspect reference",
             "cortexwire inspect sim:channels=96,seconds=60",
         ),
@@ -34,17 +35,28 @@ def inspect(
         str,
         typer.Argument(
             metavar="X",
-            help="A session (session.toml, folder of wav files, sim:...), a bundle, or an engine's run directory.",
+            help="A session (a recording, a session.toml, sim:...), a bundle, or an engine's run directory.",
             show_default=False,
         ),
     ],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw a session into a file: .svg, .html, or .png (which takes a Chromium).", show_default=False
+        ),
+    ] = None,
+    start_s: Annotated[float, typer.Option("--from", help="Where the picture begins, in seconds.", min=0.0)] = 0.0,
     data: options.DataFolder = None,
     json: options.Json = False,
 ) -> None:
-    """Describe a session, a bundle or a running engine; a damaged one is an error."""
-    from cortexwire.sessions.log import is_log
+    """Describe a session, a bundle or a running engine; a damaged one is an error.
 
+    The picture shows the whole of a recording with its gaps and trials, ten seconds of spikes and kinematics, and one
+    second of voltage.
+    """
     path = Path(what)
+    if picture is not None:
+        check_picture(picture)
     if what == "reference" or (path / "manifest.json").is_file():
         bundle = open_bundle(path)
         if json:
@@ -54,43 +66,51 @@ def inspect(
     elif (path / "telemetry.map").is_file():
         state = _state(path)
         show_json({"kind": "engine", **state}) if json else show_rows(_plain_state(state), f"engine in {path}")
-    elif path.exists() or is_log(what) or what.partition(":")[0] == "sim":
-        session = open_source(what, data)
-        rows = _session_rows(session)
-        show_json({"kind": "session", **rows}) if json else show_rows(_in_words(rows), session.name)
     else:
-        raise ConfigError(f"{what}: expected a session, a bundle or a run directory; there is nothing of that name")
+        with progress("reading") as share:
+            session = open_source(what, data)
+            found = look_into(session, what)
+            if picture is not None:
+                write_picture(picture, session, found, start_s, share)
+        show_json({"kind": "session", **found.rows()}) if json else _show_session(found)
 
 
-def _session_rows(session: "Session") -> dict[str, Any]:
-    electrodes = session.descriptor.electrodes
-    return {
-        "signal": session.kind,
-        "channels": session.n_channels,
-        "rate_hz": session.rate.hz,
-        "seconds": session.n_samples / session.rate.hz,
-        "samples": session.n_samples,
-        "uv_per_bit": session.uv_per_bit,
-        "reference": session.descriptor.reference,
-        "electrodes": [electrode.id for electrode in electrodes],
-        "banks": len({electrode.bank for electrode in electrodes}),
-        "columns": list(session.column_names),
-        "trials": len(session.trials),
-        "problems": list(session.problems),
-    }
-
-
-def _in_words(rows: dict[str, Any]) -> dict[str, Any]:
+def _show_session(found: "Contents") -> None:
+    rows = found.rows()
     electrodes = rows["electrodes"]
     few = f"{electrodes[0]} ... {electrodes[-1]} in {rows['banks']} bank(s)" if electrodes else "no identities"
-    return {
-        "signal": f"{rows['signal']}, {rows['channels']} channels at {rows['rate_hz']:g} Hz",
-        "length": f"{rows['seconds']:.3f} s ({rows['samples']} samples)",
-        "scale": f"{rows['uv_per_bit']:g} uV per bit, measured against {rows['reference'] or 'what is not stated'}",
-        "electrodes": few,
-        "columns": ", ".join(rows["columns"]) or "none",
-        "trials": rows["trials"] or "none",
-    }
+    units = rows["units"]
+    show_rows(
+        {
+            "format": rows["format"],
+            "signal": f"{rows['signal']}, {rows['channels']} channels at {rows['rate_hz']:g} Hz",
+            **({"events": f"{rows['events']} of {units} unit(s)"} if units is not None else {}),
+            "length": f"{rows['seconds']:.3f} s ({rows['samples']} samples)",
+            "scale": f"{rows['uv_per_bit']:g} uV per bit, measured against {rows['reference'] or 'what is not stated'}",
+            "electrodes": few,
+            "columns": ", ".join(f"{name} ({unit})" if unit else name for name, unit in rows["columns"].items())
+            or "none",
+            "trials": rows["trials"] or "none",
+            **({"marks": ", ".join(f"{n} {name}" for name, n in rows["marks"].items())} if rows["marks"] else {}),
+        },
+        found.session.name,
+    )
+    if len(rows["streams"]) > 1 or rows["stretches"] > 1:
+        names = ("stream", "signal", "unit", "channels", "rate", "length", "stretches")
+        show_table(names, [_stream_row(stream) for stream in rows["streams"]], left=3)
+
+
+def _stream_row(stream: dict[str, Any]) -> tuple[str, ...]:
+    rate, length = f"{stream['rate_hz']:g} Hz", f"{stream['seconds']:.3f} s"
+    return (
+        stream["name"],
+        stream["signal"],
+        stream["unit"],
+        str(stream["channels"]),
+        rate,
+        length,
+        str(stream["stretches"]),
+    )
 
 
 def _show_bundle(bundle: "Bundle") -> None:

@@ -15,7 +15,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A session.toml, a folder of wav files, or a simulated session such as "
+        help="A recording (PATH, or PATH#STREAM of one with several), a session.toml, or a simulated session such as "
         "[cyan]sim:channels=96,seconds=60,seed=3[/cyan].",
         show_default=False,
     ),
