@@ -336,7 +336,9 @@ def test_a_configuration_that_nobody_knows_cannot_be_reproduced(ran: Ran, tmp_pa
     records = list(ran.records)
     kind, t_ns, body = records[0]
     start = msgspec.json.decode(body, type=Start)
-    odd = msgspec.structs.replace(start, config=start.config | {"from_the_future": 1})
+    odd = msgspec.structs.replace(start, config=start.config | {"pipeline": {"from_the_future": 1}})
+    shell = msgspec.structs.replace(start, config=start.config | {"from_the_future": 1})
+    assert compared(tmp_path / "shell", [(kind, t_ns, msgspec.json.encode(shell)), *records[1:]]).passed
     found = compared(tmp_path, [(kind, t_ns, msgspec.json.encode(odd)), *records[1:]])
     assert (found.passed, found.compared) == (False, 0)
     assert "from_the_future" in found.stretches[0].why
@@ -385,7 +387,8 @@ def test_whatever_a_command_names_by_a_hash_is_looked_for_in_the_recording(ran: 
     (tmp_path / "day").rename(tmp_path / "overlays" / number)
     copies = Copies(tmp_path)
     given: Any = Attach("gone", ran.bundle.sha256, "gone too", number)
-    assert copies.located(given) == Attach(str(kept), ran.bundle.sha256, str(tmp_path / "overlays" / number), number)
+    found: Any = copies.located(given)
+    assert found == Attach(str(kept), ran.bundle.sha256, str(tmp_path / "overlays" / number), number)
     assert copies.located(Arm()) == Arm()
     missing: Any = Attach("gone", "0" * 64)
     with pytest.raises(BundleError, match="expected a bundle with sha256 0000"):

@@ -36,6 +36,8 @@ from cortexwire.wire import (
     encode_output,
 )
 
+DECIDING: Final = ("provider", "executor", "armed", "front_end", "pipeline")
+"""What of a configuration decides outputs, besides the models; the rest is about sockets, files and processes."""
 MOST_SHOWN: Final = 20
 """Differences kept word for word; all are counted."""
 _MOST_UNMATCHED: Final = 4096
@@ -231,11 +233,12 @@ class _Comparison:
 
     def _build(self, start: Start) -> Assembled:
         bundle = self._copies.bundle(start.bundle_sha256, start.bundle)
-        changes: dict[str, Any] = {"bundle": str(bundle.path), "budgets": None, "thresholds": None}
+        changes: dict[str, Any] = {"bundle": str(bundle.path)}
         if start.overlay is not None and start.overlay_sha256 is not None:
             changes["overlay"] = str(self._copies.overlay_of(start.overlay_sha256, start.overlay))
         try:
-            config = EngineConfig.model_validate(start.config | changes)
+            deciding = {key: start.config[key] for key in DECIDING if key in start.config}
+            config = EngineConfig.model_validate(deciding | changes)
         except ValidationError as error:
             raise ConfigError(f"expected a configuration that this version knows: {error}") from error
         given = start.thresholds_uv
