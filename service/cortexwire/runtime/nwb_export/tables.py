@@ -1,5 +1,6 @@
 """The tables of an exported file: electrodes, units, trials, marks, and where the signal is not to be trusted."""
 
+from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any, Final
 
@@ -51,62 +52,110 @@ def add_electrodes(file: Any, recording: Recording) -> Any:
 
 def add_crossings(file: Any, found: Crossings, rate: Rate) -> int:
     """Add a unit for each channel that was watched, with its threshold and when it was; returns their number."""
-    from pynwb.misc import Units
-
     order = np.argsort(found.crossings["channel"], kind="stable")
     samples, channels = found.crossings["sample"][order], found.crossings["channel"][order]
-    edges = np.searchsorted(channels, np.arange(len(found.observed) + 1))
-    file.units = Units(
-        name="units",
-        description=f"{UNSORTED.capitalize()}: one row for each channel, no cells. A time is that of the first sample "
-        "at or beyond the threshold whose predecessor was not.",
-        resolution=1 / rate.hz,
+    watched = np.array([channel for channel, observed in enumerate(found.observed) if len(observed)], np.int64)
+    threshold = (
+        "threshold_uv",
+        "Threshold in microvolts of the filtered signal, NaN where there is none.",
+        found.thresholds_uv[watched],
     )
-    file.add_unit_column("threshold_uv", "Threshold in microvolts of the filtered signal, NaN where there is none.")
-    _add_kind_columns(file)
-    watched = [channel for channel, observed in enumerate(found.observed) if len(observed)]
-    for channel in watched:
-        file.add_unit(
-            spike_times=samples[edges[channel] : edges[channel + 1]] / rate.hz,
-            obs_intervals=found.observed[channel] / rate.hz,
-            electrodes=[channel],
-            threshold_uv=float(found.thresholds_uv[channel]),
-            sorting=UNSORTED,
-            **{UNIT_COLUMN: 0},
-        )
+    _add_units(
+        file,
+        f"{UNSORTED.capitalize()}: one row for each channel, no cells. A time is that of the first sample at or beyond "
+        "the threshold whose predecessor was not.",
+        rate,
+        samples,
+        np.searchsorted(channels, watched, "right"),
+        [found.observed[channel] for channel in watched],
+        watched,
+        np.zeros(len(watched), np.int64),
+        [threshold],
+    )
     return len(watched)
 
 
 def add_events(file: Any, recording: Recording) -> int:
     """Add the events of a session that has no samples: a unit for each channel and number; returns their number."""
-    from pynwb.misc import Units
-
     session, gaps = recording.session, recording.gaps
     step = max(1, int(session.rate.hz * _READ_S))
     observed = list(between(gaps, 0, session.n_samples))
     starts = ((start, stop, at) for start, stop in observed for at in range(start, stop, step))
     spikes = np.concatenate([session.events(at, min(stop, at + step)) for start, stop, at in starts])
-    order = np.lexsort((spikes["sample"], spikes["unit"], spikes["channel"]))
-    spikes = spikes[order]
-    numbers = spikes["unit"].astype(np.int64)
-    key = spikes["channel"].astype(np.int64) << 16 | numbers
+    spikes = spikes[np.lexsort((spikes["sample"], spikes["unit"], spikes["channel"]))]
+    key = spikes["channel"].astype(np.int64) << 16 | spikes["unit"].astype(np.int64)
     silent = np.setdiff1d(np.arange(session.n_channels), spikes["channel"]) << 16
-    rate = session.rate
-    file.units = Units(name="units", description="Events as they were recorded.", resolution=1 / rate.hz)
-    _add_kind_columns(file)
-    whole = np.array(observed) / rate.hz
     rows = np.union1d(key, silent)
-    for row in rows.tolist():
-        first, last = np.searchsorted(key, (row, row + 1))
-        channel, number = row >> 16, row & 0xFFFF
-        file.add_unit(
-            spike_times=spikes["sample"][first:last] / rate.hz,
-            obs_intervals=whole,
-            electrodes=[channel],
-            sorting=UNSORTED if number == 0 else "sorted unit",
-            **{UNIT_COLUMN: number},
-        )
+    ends = np.searchsorted(key, rows, "right")
+    whole = [np.array(observed, np.int64)] * len(rows)
+    what = "Events as they were recorded."
+    _add_units(file, what, session.rate, spikes["sample"], ends, whole, rows >> 16, rows & 0xFFFF)
     return len(rows)
+
+
+def _add_units(
+    file: Any,
+    description: str,
+    rate: Rate,
+    samples: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    observed: list[NDArray[np.int64]],
+    channels: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    more: Sequence[tuple[str, str, NDArray[Any]]] = (),
+) -> None:
+    """Add the units table from whole columns; row by row, every spike would become an object of its own.
+
+    Args:
+        file: The file.
+        description: Of the table.
+        rate: Sample rate.
+        samples: Spikes of all units, one unit after the other.
+        ends: Where each unit's end, `(n_units,)`.
+        observed: Samples `[start, stop)` at which each was observed, `(n, 2)` each.
+        channels: Channel of each.
+        numbers: Number of each on its channel, 0 for unsorted.
+        more: Further columns: name, description, values.
+    """
+    from hdmf.backends.hdf5 import H5DataIO
+    from hdmf.common import DynamicTableRegion, VectorData, VectorIndex
+    from pynwb.misc import Units
+
+    times = VectorData(
+        name="spike_times",
+        description="the spike times for each unit in seconds",
+        data=H5DataIO(samples / rate.hz, compression="gzip", compression_opts=4, shuffle=True),
+    )
+    intervals = VectorData(
+        name="obs_intervals",
+        description="the observation intervals for each unit",
+        data=np.concatenate(observed).reshape(-1, 2) / rate.hz,
+    )
+    region = DynamicTableRegion(
+        name="electrodes", description="the electrode of each unit", data=channels, table=file.electrodes
+    )
+    sorting = [UNSORTED if number == 0 else "sorted unit" for number in numbers.tolist()]
+    kinds = (
+        ("sorting", f"{UNSORTED}, or a sorted unit", sorting),
+        (UNIT_COLUMN, "Number of the unit on its channel; 0 for unsorted crossings.", numbers),
+    )
+    lengths = np.cumsum([len(each) for each in observed])
+    file.units = Units(
+        name="units",
+        description=description,
+        resolution=1 / rate.hz,
+        id=list(range(len(ends))),
+        electrode_table=file.electrodes,
+        columns=[
+            times,
+            VectorIndex(name="spike_times_index", target=times, data=ends),
+            intervals,
+            VectorIndex(name="obs_intervals_index", target=intervals, data=lengths),
+            region,
+            VectorIndex(name="electrodes_index", target=region, data=np.arange(1, len(ends) + 1)),
+            *(VectorData(name=name, description=what, data=values) for name, what, values in (*more, *kinds)),
+        ],
+    )
 
 
 def add_trials(file: Any, session: Session) -> None:
@@ -165,11 +214,6 @@ def add_gaps(file: Any, gaps: tuple[tuple[int, int], ...], rate: Rate) -> None:
     """Add samples that were never recorded, and stand as zeros, as invalid times."""
     for start, stop in gaps:
         file.add_invalid_time_interval(start_time=start / rate.hz, stop_time=stop / rate.hz, tags=[MISSING])
-
-
-def _add_kind_columns(file: Any) -> None:
-    file.add_unit_column("sorting", f"{UNSORTED}, or a sorted unit")
-    file.add_unit_column(UNIT_COLUMN, "Number of the unit on its channel; 0 for unsorted crossings.")
 
 
 def _group_names(banks: list[str]) -> dict[str, str]:
