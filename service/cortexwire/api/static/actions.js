@@ -10,7 +10,8 @@ export function readChannels(text, electrodes, n) {
     const range = /^(\d+)[-–](\d+)$/.exec(word);
     if (byName.has(word)) found.add(byName.get(word));
     else if (/^\d+$/.test(word)) found.add(Number(word));
-    else if (range) for (let channel = Number(range[1]); channel <= Number(range[2]) && channel < n; channel++) found.add(channel);
+    else if (range)
+      for (let channel = Number(range[1]); channel <= Number(range[2]) && channel < n; channel++) found.add(channel);
     else throw new Error(`“${word}” is no channel number, range or electrode of this stream`);
   }
   const beyond = [...found].find((channel) => channel >= n);
@@ -73,7 +74,13 @@ export const ACTIONS = {
     path: "/v1/channels/mask",
     fields: [
       field("channels", "Channels", { required: true, hint: "numbers, ranges or electrodes: 3, 17, 20-24" }),
-      field("masked", "Do", { type: "select", options: [["true", "mask"], ["false", "take back in"]] }),
+      field("masked", "Do", {
+        type: "select",
+        options: [
+          ["true", "mask"],
+          ["false", "take back in"],
+        ],
+      }),
     ],
     body: ({ channels, masked }, { electrodes, n }) => ({
       channels: readChannels(channels, electrodes, n),
@@ -118,7 +125,10 @@ export const ACTIONS = {
       numeric("at_bin", "At bin", "", { min: 0, step: 1, hint: "empty: as soon as may be" }),
       numeric("crossfade_bins", "Cross-fade, bins", 0, { min: 0, max: 250, step: 1 }),
     ],
-    body: ({ at_bin: bin, crossfade_bins: fade }) => ({ at_bin: bin === "" ? null : Number(bin), crossfade_bins: Number(fade) }),
+    body: ({ at_bin: bin, crossfade_bins: fade }) => ({
+      at_bin: bin === "" ? null : Number(bin),
+      crossfade_bins: Number(fade),
+    }),
     careful: true,
   },
   bundleBack: {

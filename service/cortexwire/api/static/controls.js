@@ -103,7 +103,9 @@ export class Controls {
   toast(level, words, { stays = false } = {}) {
     const element = document.createElement("li");
     element.dataset.level = level;
-    const [time, text, close] = ["time", "span", "button"].map((tag) => element.appendChild(document.createElement(tag)));
+    const [time, text, close] = ["time", "span", "button"].map((tag) =>
+      element.appendChild(document.createElement(tag)),
+    );
     time.textContent = clock();
     text.textContent = words;
     close.type = "button";

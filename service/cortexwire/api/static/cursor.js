@@ -1,5 +1,5 @@
-// The cursor on its plane: the rig's own cursor and target where the stream has them, else what the decoded and the known
-// velocity make of a cursor that drifts back to the middle, so that neither wanders out of sight.
+// The cursor on its plane: the rig's own cursor and target where the stream has them, else what the decoded and the
+// known velocity make of a cursor that drifts back to the middle, so that neither wanders out of sight.
 
 import { Surface } from "./canvas.js";
 import { knownCursor, knownTarget, knownVelocity } from "./known.js";
@@ -12,7 +12,10 @@ export class CursorPlane {
   constructor(canvas, history) {
     this.history = history;
     this.surface = new Surface(canvas, () => (this.dirty = true));
-    this.trails = { decoded: [new Float32Array(TRAIL), new Float32Array(TRAIL)], known: [new Float32Array(TRAIL), new Float32Array(TRAIL)] };
+    this.trails = {
+      decoded: [new Float32Array(TRAIL), new Float32Array(TRAIL)],
+      known: [new Float32Array(TRAIL), new Float32Array(TRAIL)],
+    };
     this.reset();
   }
 

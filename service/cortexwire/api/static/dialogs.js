@@ -1,4 +1,5 @@
-// Dialogs: one that confirms an action and shows the server's answer, one that asks for a token, one that lists the keys.
+// Dialogs: one that confirms an action and shows the server's answer, one that asks for a token, one that lists the
+// keys.
 
 import { ACTIONS, KEYS } from "./actions.js";
 import { ask, token } from "./api.js";
@@ -12,7 +13,13 @@ export class Dialogs {
     this.told = told;
     this.dialog = root.querySelector("#confirm");
     const part = (name) => root.querySelector(`#confirm-${name}`);
-    Object.assign(this, { title: part("title"), words: part("words"), fields: part("fields"), problem: part("problem"), go: part("go") });
+    Object.assign(this, {
+      title: part("title"),
+      words: part("words"),
+      fields: part("fields"),
+      problem: part("problem"),
+      go: part("go"),
+    });
     this.cancel = part("cancel");
     this.form = this.dialog.querySelector("form");
     this.form.addEventListener("submit", (event) => this.confirmed(event));
@@ -24,7 +31,8 @@ export class Dialogs {
       token.set(this.prompt.querySelector("input").value.trim());
       this.onToken();
     });
-    for (const button of root.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+    for (const button of root.querySelectorAll("[data-close]"))
+      button.addEventListener("click", () => button.closest("dialog").close());
   }
 
   get open() {
@@ -106,7 +114,10 @@ function fieldRow({ name, label, type, hint, options, ...rest }, given) {
     input = make("select", { name });
     if (Array.isArray(options)) input.append(...options.map(([value, text]) => new Option(text, value)));
   } else {
-    input = type === "textarea" ? make("textarea", { name, rows: 2 }) : make("input", { name, type, ...rest, autocomplete: "off" });
+    input =
+      type === "textarea"
+        ? make("textarea", { name, rows: 2 })
+        : make("input", { name, type, ...rest, autocomplete: "off" });
   }
   if (rest.required) input.required = true;
   if (given !== undefined) input.value = given;

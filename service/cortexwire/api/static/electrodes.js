@@ -145,13 +145,16 @@ export class Electrodes {
   // From the 2nd to the 98th percentile, so that one wild channel does not dim all others; rates count from zero. It is
   // changed only where values have left it far behind, so that colours keep their meaning.
   measure(values) {
-    const sizes = Float32Array.from(values, Math.abs).filter((size) => size < Infinity).sort();
+    const sizes = Float32Array.from(values, Math.abs)
+      .filter((size) => size < Infinity)
+      .sort();
     if (!sizes.length) return;
     const at = (share) => sizes[Math.min(sizes.length - 1, Math.floor(share * sizes.length))];
     const top = at(0.98) || 1;
     const bottom = this.figure === "rate" ? 0 : at(0.02);
     const width = this.range ? this.range[1] - this.range[0] : 0;
-    if (width && Math.abs(top - this.range[1]) < 0.25 * width && Math.abs(bottom - this.range[0]) < 0.25 * width) return;
+    if (width && Math.abs(top - this.range[1]) < 0.25 * width && Math.abs(bottom - this.range[0]) < 0.25 * width)
+      return;
     const step = 10 ** Math.floor(Math.log10(Math.max(top - bottom, 1e-3))) / 2;
     this.range = [step * Math.floor(bottom / step), step * Math.ceil(top / step + 0.01)];
     this.drawn.fill(UNKNOWN);

@@ -8,7 +8,11 @@ export function decodeFrame(buffer) {
   const head = JSON.parse(text.decode(new Uint8Array(buffer, 4, length)));
   const arrays = {};
   for (const { name, dtype, shape, offset } of head.arrays) {
-    arrays[name] = new KINDS[dtype](buffer, offset, shape.reduce((product, side) => product * side, 1));
+    arrays[name] = new KINDS[dtype](
+      buffer,
+      offset,
+      shape.reduce((product, side) => product * side, 1),
+    );
   }
   return { head, arrays };
 }

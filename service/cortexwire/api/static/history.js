@@ -1,4 +1,5 @@
-// What came in the last seconds, by bin: rings of fixed size, written when a message comes and read when a picture is due.
+// What came in the last seconds, by bin: rings of fixed size, written when a message comes and read when a picture is
+// due.
 
 export const SLOTS = 2048; // a power of two: bin b has slot b & (SLOTS - 1), if its tag says so
 const MASK = SLOTS - 1;

@@ -6,8 +6,8 @@ const KEPT = 60;
 const MINUTE_MS = 60_000;
 // Counters that grow when something is wrong; the others count work, or tell of the same once more.
 const FAULTS = new RegExp(
-  "^(lost_packets|duplicates|reordered|old_epoch|mismatched|restarts|restarts_same_epoch|gaps|partial_bins|stale_bins|" +
-    "late_bins|nonfinite_bins|skipped_bins|resets|tap_refused|budget_breaches|malformed_.+)$",
+  "^(lost_packets|duplicates|reordered|old_epoch|mismatched|restarts|restarts_same_epoch|gaps|partial_bins|" +
+    "stale_bins|late_bins|nonfinite_bins|skipped_bins|resets|tap_refused|budget_breaches|malformed_.+)$",
 );
 
 export class Journal {
@@ -28,7 +28,12 @@ export class Journal {
       if (this.run && this.run.words === words && bins[i] <= this.run.last + 1) {
         this.run.last = bins[i];
       } else if (words) {
-        this.run = { words, first: bins[i], last: bins[i], row: this.add(validity[i] === 2 ? "alarm" : "warn", words, "") };
+        this.run = {
+          words,
+          first: bins[i],
+          last: bins[i],
+          row: this.add(validity[i] === 2 ? "alarm" : "warn", words, ""),
+        };
       } else {
         this.run = null;
       }
@@ -84,7 +89,9 @@ export class Journal {
   add(level, text, detail) {
     const element = document.createElement("li");
     element.dataset.level = level;
-    const [time, words, small] = ["time", "span", "small"].map((tag) => element.appendChild(document.createElement(tag)));
+    const [time, words, small] = ["time", "span", "small"].map((tag) =>
+      element.appendChild(document.createElement(tag)),
+    );
     time.textContent = clock();
     words.textContent = text;
     small.textContent = detail;

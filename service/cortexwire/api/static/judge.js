@@ -23,8 +23,8 @@ const LOST = {
 
 const NO_LINK = { connecting: "Connecting", stuck: "Page stuck", refused: "Token?" };
 
-// `view`: {head, link, freshAt (ms of the wall clock, 0: never), now, tally, outputs (per second), newestFlags, lost (faults
-// of the last minute by name)}.
+// `view`: {head, link, freshAt (ms of the wall clock, 0: never), now, tally, outputs (per second), newestFlags,
+// lost (faults of the last minute by name)}.
 export function judge(view) {
   const stale = staleness(view);
   const tiles = {
@@ -57,13 +57,21 @@ function decoder({ head, link }) {
   if (link !== "live" || !head) return tile("alarm", NO_LINK[link] ?? "No server", LOST[link] ?? "");
   const { writer, state, bin } = head.engine;
   if (WRITER[writer]) return tile("alarm", ...WRITER[writer]);
-  const words = { running: "Decoding", silent: "Silent", refused: "Refused", ended: "Ended", calibrating: "Calibrating", waiting: "Waiting" };
+  const words = {
+    running: "Decoding",
+    silent: "Silent",
+    refused: "Refused",
+    ended: "Ended",
+    calibrating: "Calibrating",
+    waiting: "Waiting",
+  };
   const level = { running: "ok", calibrating: "warn", waiting: "warn", ended: "off" }[state] ?? "alarm";
   return tile(level, words[state] ?? state, state === "running" ? `bin ${whole(bin)}` : STATES[state]);
 }
 
 function data({ tally, outputs }, stale) {
-  if (stale) return tile("alarm", "STALE", stale.since ? `since ${stale.since}, ${stale.forWords}` : "since before this page");
+  if (stale)
+    return tile("alarm", "STALE", stale.since ? `since ${stale.since}, ${stale.forWords}` : "since before this page");
   const wrong = tally.partial + tally.stale;
   if (tally.stale) return tile("alarm", "Gaps", `${tally.stale} of ${tally.bins} bins stale`);
   if (wrong) return tile("warn", "Partial", `${wrong} of ${tally.bins} bins partial`);
@@ -139,7 +147,12 @@ function alarms(view, stale, tiles) {
   if (level === "alarm") add("alarm", `recorder ${word}`, `Recorder: ${word.toLowerCase()}`, detail);
   else if (level === "warn") add("warn", "recorder loses", "The recorder loses data", detail);
   if (armed && !stale && tiles.output.level === "warn") {
-    add("warn", "no command", "Armed, but not every bin is a command", `newest: ${flagWords(newestFlags) || "no flags"}`);
+    add(
+      "warn",
+      "no command",
+      "Armed, but not every bin is a command",
+      `newest: ${flagWords(newestFlags) || "no flags"}`,
+    );
   }
   if (!armed) {
     const blocked = newestFlags & BLOCKED ? "; arming is blocked until the array is confirmed" : "";

@@ -1,4 +1,5 @@
-// What is known of the movement, by the names of the stream's columns: the simulator's and those that rigs commonly use.
+// What is known of the movement, by the names of the stream's columns: the simulator's and those that rigs commonly
+// use.
 
 const VELOCITIES = [
   ["intended_vx", "intended_vy"],

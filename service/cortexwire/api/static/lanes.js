@@ -28,7 +28,7 @@ class Lane {
     this.surface = new Surface(canvas, () => (this.dirty = true));
   }
 
-  // Shifts what is drawn by the bins that are new and calls `column(bin, x, pixels)` for each; draws all anew if it must.
+  // Shifts what is drawn by the bins that are new and calls `column(bin, x, pixels)` for each; all anew if it must.
   scroll(palette, newest, column) {
     const { surface, history } = this;
     const { pixels, bins } = axis(surface.width);
@@ -38,7 +38,8 @@ class Lane {
     const shift = Math.min(fresh, bins);
     if (shift < bins) surface.context.drawImage(surface.canvas, -shift * pixels, 0);
     else surface.fill(palette.bg);
-    for (let bin = newest - shift + 1; bin <= newest; bin++) column(bin, surface.width - (newest - bin + 1) * pixels, pixels);
+    for (let bin = newest - shift + 1; bin <= newest; bin++)
+      column(bin, surface.width - (newest - bin + 1) * pixels, pixels);
     Object.assign(this, { newest, palette, generation: history.generation, dirty: false });
   }
 }
@@ -169,7 +170,15 @@ export class VelocityLane extends Lane {
       context.setLineDash([]);
     }
     const decoded = this.component ? history.vy : history.vx;
-    this.trace((bin) => (history.has(bin) ? decoded[history.slot(bin)] : NaN), newest, bins, x, y, palette.decoded, 2 * ratio);
+    this.trace(
+      (bin) => (history.has(bin) ? decoded[history.slot(bin)] : NaN),
+      newest,
+      bins,
+      x,
+      y,
+      palette.decoded,
+      2 * ratio,
+    );
   }
 
   trace(valueAt, newest, bins, x, y, colour, width) {

@@ -114,7 +114,8 @@ export class Latency {
     this.rows.clear();
     const lines = names.map((name) => {
       const line = readLine(name);
-      const make = (tag, kind, text = "") => Object.assign(document.createElement(tag), { className: kind, textContent: text });
+      const make = (tag, kind, text = "") =>
+        Object.assign(document.createElement(tag), { className: kind, textContent: text });
       const row = {
         line: make("tr", ""),
         glyph: make("i", ""),

@@ -27,11 +27,32 @@ startTheme();
 const history = new History();
 const summary = new Summary(document);
 const journal = new Journal(id("journal"));
-const lanes = new Lanes({ vx: id("lane-vx"), vy: id("lane-vy"), raster: id("lane-raster"), validity: id("lane-validity"), latency: id("lane-latency") }, history);
+const lanes = new Lanes(
+  {
+    vx: id("lane-vx"),
+    vy: id("lane-vy"),
+    raster: id("lane-raster"),
+    validity: id("lane-validity"),
+    latency: id("lane-latency"),
+  },
+  history,
+);
 const plane = new CursorPlane(id("plane"), history);
-const latency = new Latency(id("histogram"), { ...ids("p50", "p99", "max"), lines: id("budget-lines"), none: id("budget-none") });
+const latency = new Latency(id("histogram"), {
+  ...ids("p50", "p99", "max"),
+  lines: id("budget-lines"),
+  none: id("budget-none"),
+});
 const electrodes = new Electrodes(
-  { canvas: id("array"), outline: id("outline"), electrode: id("electrode"), values: id("electrode-values"), flags: id("array-flags"), low: id("ramp-low"), high: id("ramp-high") },
+  {
+    canvas: id("array"),
+    outline: id("outline"),
+    electrode: id("electrode"),
+    values: id("electrode-values"),
+    flags: id("array-flags"),
+    low: id("ramp-low"),
+    high: id("ramp-high"),
+  },
   (channel) => controls.mask(channel),
 );
 const controls = new Controls(
@@ -39,7 +60,11 @@ const controls = new Controls(
   () => ({ head: frame?.head ?? null, electrodes: electrodes.list, n: history.nChannels }),
   () => id("array").focus(),
 );
-const live = new Live(take, () => judged(), (problem) => controls.dialogs.askToken(problem));
+const live = new Live(
+  take,
+  () => judged(),
+  (problem) => controls.dialogs.askToken(problem),
+);
 controls.dialogs.onToken = () => live.connect();
 
 const model = {
@@ -51,7 +76,13 @@ const model = {
   candidateWhy: id("candidate-why"),
   candidateBins: id("candidate-bins"),
 };
-const recorder = { state: id("recorder-state"), folder: id("recorder-folder"), size: id("recorder-size"), lost: id("recorder-lost"), note: id("recorder-note") };
+const recorder = {
+  state: id("recorder-state"),
+  folder: id("recorder-folder"),
+  size: id("recorder-size"),
+  lost: id("recorder-lost"),
+  note: id("recorder-note"),
+};
 
 let frame = null;
 let freshAt = 0;
@@ -130,7 +161,10 @@ function texts(head, limit) {
   id("confirm-array").hidden = !(newestFlags() & BLOCKED);
   put(id("recording"), head.recorder?.state === "recording" ? "Stop…" : "Start…");
   id("activate").disabled = head.candidate?.phase !== "ready";
-  put(id("limit-words"), limit ? `line: ${limit.stage.replace("_to_", " → ")} ${limit.percentile} ≤ ${duration(limit.limitUs)}` : "");
+  put(
+    id("limit-words"),
+    limit ? `line: ${limit.stage.replace("_to_", " → ")} ${limit.percentile} ≤ ${duration(limit.limitUs)}` : "",
+  );
   if (performance.now() - slowAt > SLOW_MS) slowly(head);
 }
 
@@ -150,7 +184,10 @@ function slowly(head) {
   put(id("agreement"), Number.isFinite(r) ? `r = ${number(r, 2)}` : "");
   const { bins, valid, partial, stale, late, safe } = lanes.tally(lanes.bins);
   const share = (n) => `${bins ? number((100 * n) / bins, n && n < bins ? 1 : 0) : 0} %`;
-  put(id("tally"), `valid ${share(valid)} · partial ${share(partial)} · stale ${share(stale)} · late ${late} · deadline passed ${safe}`);
+  put(
+    id("tally"),
+    `valid ${share(valid)} · partial ${share(partial)} · stale ${share(stale)} · late ${late} · deadline missed ${safe}`,
+  );
   ticks(head.engine.bin_ms || 20);
 }
 

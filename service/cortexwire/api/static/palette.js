@@ -13,7 +13,10 @@ function resolve(name) {
 }
 
 function parts(colour) {
-  return colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+  return colour
+    .match(/[\d.]+/g)
+    .slice(0, 3)
+    .map(Number);
 }
 
 // A pixel as ImageData has it in a Uint32Array on a little-endian machine, which is every one with a browser.

@@ -26,7 +26,10 @@ export function showModel(elements, { engine, candidate, previous }) {
   put(elements.candidateWhy, candidate.why ?? "");
   const { divergence, bins } = candidate;
   const unit = engine.unit ?? "";
-  put(elements.divergence, divergence ? `${number(divergence.rms, 2)} ${unit} RMS, ${number(divergence.max, 2)} at most` : "–");
+  put(
+    elements.divergence,
+    divergence ? `${number(divergence.rms, 2)} ${unit} RMS, ${number(divergence.max, 2)} at most` : "–",
+  );
   put(elements.candidateBins, whole(bins ?? 0));
 }
 
@@ -44,8 +47,11 @@ export function showRecorder(elements, recorder, tNs) {
   }
   const waiting = recorder.queued_bytes > 1e7 ? `, ${bytes(recorder.queued_bytes)} waiting` : "";
   put(elements.size, `${bytes(recorder.durable_bytes ?? 0)} safe${waiting}`);
-  const lost = recorder.lost_records ? [`lost: ${plural(recorder.lost_records, "record")}, ${plural(recorder.lost_samples ?? 0, "sample")}`] : [];
-  if (recorder.stalls) lost.push(`${plural(recorder.stalls, "stall")}, the longest ${duration(recorder.longest_stall_ns / 1000)}`);
+  const lost = recorder.lost_records
+    ? [`lost: ${plural(recorder.lost_records, "record")}, ${plural(recorder.lost_samples ?? 0, "sample")}`]
+    : [];
+  if (recorder.stalls)
+    lost.push(`${plural(recorder.stalls, "stall")}, the longest ${duration(recorder.longest_stall_ns / 1000)}`);
   put(elements.lost, lost.join("; "));
   const age = recorder.heartbeat_ns && tNs ? (tNs - recorder.heartbeat_ns) / 1e6 : 0;
   put(elements.note, age > 3000 ? `no heartbeat for ${since(age)}` : (recorder.note ?? ""));

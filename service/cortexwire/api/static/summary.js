@@ -4,7 +4,9 @@ const GLYPHS = { ok: "●", live: "◉", warn: "▲", alarm: "■", off: "○" }
 
 export class Summary {
   constructor(root) {
-    this.tiles = Object.fromEntries([...root.querySelectorAll("[data-tile]")].map((element) => [element.dataset.tile, parts(element)]));
+    this.tiles = Object.fromEntries(
+      [...root.querySelectorAll("[data-tile]")].map((element) => [element.dataset.tile, parts(element)]),
+    );
     this.alarms = root.querySelector("#alarms");
     this.none = root.querySelector("#no-alarms");
     this.overlay = root.querySelector("#stale");
@@ -29,7 +31,10 @@ export class Summary {
     document.documentElement.classList.toggle("is-stale", Boolean(stale));
     this.overlay.hidden = !stale;
     if (stale) {
-      put(this.overlaySince, stale.since ? `since ${stale.since} · ${stale.forWords}` : "since before this page was opened");
+      put(
+        this.overlaySince,
+        stale.since ? `since ${stale.since} · ${stale.forWords}` : "since before this page was opened",
+      );
       put(this.overlayWhy, stale.why);
     }
     this.list(alarms);
@@ -49,7 +54,8 @@ export class Summary {
       put(row.glyph, GLYPHS[level]);
       put(row.title, title);
       put(row.words, words);
-      if (this.alarms.children[place] !== row.element) this.alarms.insertBefore(row.element, this.alarms.children[place] ?? null);
+      if (this.alarms.children[place] !== row.element)
+        this.alarms.insertBefore(row.element, this.alarms.children[place] ?? null);
     });
     this.none.hidden = alarms.length > 0;
   }

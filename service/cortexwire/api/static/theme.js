@@ -11,7 +11,9 @@ function apply(theme) {
 
 export function startTheme() {
   apply(THEMES.includes(localStorage.getItem(KEY)) ? localStorage.getItem(KEY) : "system");
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    document.dispatchEvent(new Event("themechange")),
+  );
 }
 
 export function nextTheme() {

@@ -56,17 +56,26 @@ export function troubles(validity, flags) {
 }
 
 export function flagWords(flags) {
-  return FLAGS.filter(([bit]) => flags & bit).map(([, word]) => word).join(", ");
+  return FLAGS.filter(([bit]) => flags & bit)
+    .map(([, word]) => word)
+    .join(", ");
 }
 
-export const SHORT = { received_to_binned: "front end", binned_to_decoded: "decoder", decoded_to_published: "publish", sent_to_published: "whole" };
+export const SHORT = {
+  received_to_binned: "front end",
+  binned_to_decoded: "decoder",
+  decoded_to_published: "publish",
+  sent_to_published: "whole",
+};
 export const pretty = (name) => name.replaceAll("_", " ");
 export const stage = (name) => name.replace("_to_", " → ");
 export const plural = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
 
 // Thin spaces between thousands.
 export function whole(n) {
-  return Math.round(n).toString().replace(/\B(?=(\d{3})+(?!\d))/g, "\u2009");
+  return Math.round(n)
+    .toString()
+    .replace(/\B(?=(\d{3})+(?!\d))/g, "\u2009");
 }
 
 export function duration(us) {
