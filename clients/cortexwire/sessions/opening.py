@@ -16,6 +16,7 @@ from cortexwire.sessions.build_kinematics import KinematicsReader, Timeline
 from cortexwire.sessions.build_signal import open_signal, open_stack, recorded_bins
 from cortexwire.sessions.description import Description, NoTrials, RecordedSpec, WidebandSpec, read_description
 from cortexwire.sessions.identities import channel_names, make_electrodes
+from cortexwire.sessions.log import LogSession
 from cortexwire.sessions.readers import Reader, reader_of
 from cortexwire.sessions.recorded import RecordedSession, Signal
 from cortexwire.sessions.session import TRIAL_DTYPE
@@ -28,7 +29,7 @@ DATA_VARIABLE: Final = "CORTEXWIRE_DATA"
 _NO_SCALE: Final = "signal.uv_per_bit is not stated: 1.0 is assumed, so microvolts are recorded units"
 
 
-def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession:
+def open_session(path: str | Path, data: str | Path | None = None) -> RecordedSession | LogSession:
     """Open a recorded session.
 
     Args:
@@ -83,11 +84,14 @@ def _open_toml(toml: Path, data: str | Path | None) -> RecordedSession:
     opening = _Opening(toml, read_description(toml), data)
     file = opening.find(opening.description.file)
     if isinstance(spec := opening.description.signal, RecordedSpec):
-        return opening.over(_open_recording(file, spec.stream))
+        recorded = _open_recording(file, spec.stream)
+        if isinstance(recorded, LogSession):
+            raise SessionError(f"{toml}: expected a recording without columns of its own, got the log {file}")
+        return opening.over(recorded)
     return opening.stack(WavStack(file)) if file.is_dir() else opening.file(open_store(file))
 
 
-def _open_recording(path: Path, stream: str) -> RecordedSession:
+def _open_recording(path: Path, stream: str) -> RecordedSession | LogSession:
     """Open a recording as it was written."""
     reader: Reader | None = reader_of(path)
     if reader is None:
