@@ -10,6 +10,7 @@ from cortexwire.sessions import open_session
 from cortexwire.sessions.library import describe, recordings_in
 from cortexwire.sessions.opening import find_recording
 from cortexwire.sessions.rawio import recognise
+from cortexwire.sessions.rawio.formats import Flat
 from cortexwire.sessions.rawio.opening import split_choice
 from cortexwire.sessions.rawio.recording import _runs, exact_rate
 from tests.sessions.make_recordings import wav_folder, write_wav
@@ -267,6 +268,21 @@ def test_rates_are_exact_where_packets_can_carry_them() -> None:
     odd = exact_rate(30000.390639481)
     assert max(odd) < 2**32
     assert odd.hz == pytest.approx(30000.390639481, abs=1e-9)
+
+
+def test_a_clock_in_blocks_reads_as_a_flat_one() -> None:
+    numbers = np.arange(60)
+    for width in (1, 4, 60):
+        flat = Flat(numbers.reshape(-1, width))
+        assert len(flat) == 60
+        assert (flat[0], flat[7], flat[-1]) == (0, 7, 59)
+        for start, stop in ((0, 60), (3, 5), (4, 8), (7, 33), (58, 99)):
+            assert (flat[start:stop] == numbers[start:stop]).all()
+
+
+def test_a_part_of_a_recording_says_what_to_open(spikeglx: Path) -> None:
+    with pytest.raises(SessionError, match=r"it may be a part of the recording .*run_g0: open that"):
+        open_session(next(spikeglx.glob("*.bin")))
 
 
 def test_runs_are_found_however_long_the_clock_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,11 @@ def _entry(name: str, format: str, session: Session) -> Entry:
 
 
 def _below(folder: Path, levels: int) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    try:
+        found = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    for path in found:
         if path.name.startswith("."):
             continue
         if _is_recording(path):

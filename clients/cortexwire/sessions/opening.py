@@ -97,6 +97,8 @@ def _open_recording(path: Path, stream: str) -> RecordedSession | LogSession:
     if reader is None:
         what = "folder" if path.is_dir() else "file"
         hint = "describe it in a session.toml" if path.is_file() else "`cortexwire sessions` lists what a folder holds"
+        if path.is_file() and reader_of(path.absolute().parent) is not None:
+            hint = f"it may be a part of the recording {path.absolute().parent}: open that"
         raise SessionError(f"{path}: expected a recording of a known format, got a {what} of none ({hint})")
     if reader.open is not None:
         return reader.open(path, stream)

@@ -63,7 +63,7 @@ class Contents:
             "problems": list(session.problems),
             "stretches": max(len(self.stretches()), 1),
             "streams": self._streams(),
-            "marks": {} if self.recording is None else {mark.name: mark.count for mark in self.recording.marks(0, 0)},
+            "marks": {} if self.recording is None else {mark.name: mark.count for mark in self.recording.marks()},
         }
 
     def stretches(self) -> "tuple[Stretch, ...]":

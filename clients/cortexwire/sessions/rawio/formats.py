@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,37 @@ class Place(NamedTuple):
     block: int
     segment: int
     stream: int
+
+
+class Clock(Protocol):
+    """Numbers of samples, which may be read a slice at a time."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, at: Any) -> Any:
+        """One of them, or a slice."""
+        ...
+
+
+class Flat:
+    """Rows of a matrix one after the other, without reading the matrix: as a flattened view, had it contiguous rows."""
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self._rows = rows
+        self._width = rows.shape[1]
+
+    def __len__(self) -> int:
+        return self._rows.size
+
+    def __getitem__(self, at: int | slice) -> Any:
+        if not isinstance(at, slice):
+            return self._rows[divmod(at % len(self), self._width)]
+        start, stop, _ = at.indices(len(self))
+        first = start // self._width
+        read = self._rows[first : -(-stop // self._width)].reshape(-1)
+        return read[start - first * self._width : stop - first * self._width]
 
 
 class Spikes(NamedTuple):
@@ -66,7 +97,7 @@ class Format:
     names: Callable[[Reader, NDArray[np.void]], Names] | None = None
     electrodes: Callable[[Reader], Names] | None = None
     spikes: Callable[[Reader, Place], Spikes] | None = None
-    clock: Callable[[Reader, Place], NDArray[Any] | None] | None = None
+    clock: Callable[[Reader, Place], Clock | None] | None = None
     check: Callable[[Reader], list[str]] | None = None
 
 
@@ -196,9 +227,9 @@ def _intan_names(_: Reader, channels: NDArray[np.void]) -> Names:
     return tuple((name, name.partition("-")[0] if "-" in name else "") for name in native)
 
 
-def _intan_clock(reader: Reader, place: Place) -> NDArray[Any] | None:
+def _intan_clock(reader: Reader, place: Place) -> Clock | None:
     stamps = reader._raw_data["timestamp"]
-    clock: NDArray[Any] = (stamps[0] if isinstance(stamps, list) else stamps).reshape(-1)
+    clock = Flat(np.atleast_2d((stamps[0] if isinstance(stamps, list) else stamps).T).T)
     return clock if len(clock) == reader.get_signal_size(place.block, place.segment, place.stream) else None
 
 

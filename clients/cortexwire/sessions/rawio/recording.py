@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cortexwire.errors import SessionError
 from cortexwire.sessions.matrix import Array, BlockMatrix
-from cortexwire.sessions.rawio.formats import Format, Ints, Names, Place, Reader, Spikes
+from cortexwire.sessions.rawio.formats import Clock, Format, Ints, Names, Place, Reader, Spikes
 from cortexwire.types import Rate
 
 SPIKES: Final = "spikes"
@@ -180,15 +180,18 @@ class RawRecording:
         with self._said("read its spikes"):
             return self.format.spikes(self._reader, Place(part.block, part.segment, -1))
 
-    def marks(self, block: int, segment: int) -> tuple[Marks, ...]:
-        """Channels of events with how many there are; those without any are left out.
+    def marks(self) -> tuple[Marks, ...]:
+        """Channels of events with how many there are in all segments; those without any are left out.
 
         Raises:
             SessionError: They cannot be read.
         """
         with self._said("count its events"):
             channels = self._reader.header["event_channels"]
-            counts = [int(self._reader.event_count(block, segment, number)) for number in range(len(channels))]
+            counts = [
+                sum(int(self._reader.event_count(*place, number)) for place in self._places())
+                for number in range(len(channels))
+            ]
         return tuple(Marks(str(channel["name"]), n) for channel, n in zip(channels, counts, strict=True) if n)
 
     def _signals(self) -> Iterator[Stream]:
@@ -295,7 +298,7 @@ def exact_rate(hz: float) -> Rate:
     return Rate.from_hz(exact)
 
 
-def _runs(clock: Array) -> Sequence[tuple[int, int]]:
+def _runs(clock: Clock) -> Sequence[tuple[int, int]]:
     """Stretches `[first, stop)` in which the sample numbers rise by one."""
     size = len(clock)
     if not size or int(clock[-1]) - int(clock[0]) == size - 1:
