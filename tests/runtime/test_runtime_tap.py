@@ -193,7 +193,11 @@ def test_a_record_longer_than_half_the_ring_is_left_out_and_counted(tmp_path: Pa
     writer.append(RecordKind.PACKET, 2, bytes(MEBIBYTE // 2 - 32))
     with TapReader(tmp_path / "ring") as reader:
         assert times(reader) == [2]
-    assert writer.refused == 1
+        writer.append(RecordKind.PACKET, 3, bytes(MEBIBYTE // 2))
+        writer.append(RecordKind.TICK, 4, b"")
+        assert times(reader) == [4]
+        assert reader.lost == 1
+    assert writer.refused == 2
     writer.close()
 
 

@@ -146,7 +146,7 @@ class TapWriter:
     """The engine's side. An older ring of the same size is continued, any other replaced.
 
     Attributes:
-        refused: Records longer than half the ring, which are left out.
+        refused: Records longer than half the ring, which are left out; their numbers are not given again.
 
     Args:
         path: The file.
@@ -181,6 +181,7 @@ class TapWriter:
         length = record_length(size)
         if length > self._longest:
             self.refused += 1
+            self._records += 1
             return
         ring = self._ring
         at = self._head % ring.capacity
