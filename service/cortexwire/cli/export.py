@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "cortexwire export-nwb recording.toml day1.nwb --bundle my-bundle --subject M1 --species 'Macaca mulatta'",
             "cortexwire export-nwb sim:channels=96,seconds=20,seed=5 sim.nwb --bundle reference",
+            "cortexwire export-nwb recordings/day1 day1.nwb --subject M1 --species 'Macaca mulatta'",
             "cortexwire export-nwb wavs/ raw.nwb --start 2024-05-01T10:30:00+02:00",
         ),
     )(export_nwb)
@@ -64,10 +65,12 @@ def export_nwb(
 ) -> None:
     """Export a recording to NWB: signal, threshold crossings, kinematics, trials, and with a bundle what it decodes.
 
-    Without a bundle crossings are those of the default signal chain.
+    Of a log it exports what was recorded, outputs included; --bundle then says where the bundle is, if it has moved.
+    Of another recording without a bundle crossings are those of the default signal chain.
     """
     from cortexwire.runtime.nwb_export import Recording, Subject
     from cortexwire.runtime.nwb_export import export_nwb as write
+    from cortexwire.sessions.log import is_log
 
     check_folder("OUT.nwb", out.absolute().parent)
     if out.exists() and not force:
@@ -83,7 +86,9 @@ def export_nwb(
         def told(what: str) -> Callable[[float], None]:
             return lambda share: tell(share, what)
 
-        if bundle is not None or config is not None:
+        if is_log(source):
+            recording = _logged(recording, source, bundle, told)
+        elif bundle is not None or config is not None:
             recording = _decoded(recording, bundle, thresholds, overlay, config, assignments, told)
         elif session.kind == "wideband":
             recording = _crossed(recording, told)
@@ -124,6 +129,17 @@ def _decoded(
     settings = load_config(config, flags=flags, assignments=assignments or ())
     check_stream(open_bundle(settings.bundle), recording.session)
     return decoded_recording(recording, settings, told)
+
+
+def _logged(
+    recording: "Recording", source: str, bundle: Path | None, told: Callable[[str], Callable[[float], Any]]
+) -> "Recording":
+    from cortexwire.runtime.nwb_export import logged_recording
+    from cortexwire.runtime.shipped import bundle_folder
+    from cortexwire.sessions.log import log_folder, open_log
+
+    given = None if bundle is None else bundle_folder(bundle)
+    return logged_recording(recording, open_log(log_folder(source)[0]), given, told("reading the log"))
 
 
 def _crossed(recording: "Recording", told: Callable[[str], Callable[[float], Any]]) -> "Recording":
