@@ -151,12 +151,12 @@ class Writer:
             t_ns = decode_record_header(block.buffer, block.begin).t_ns
             self._write_loss(self._tally, t_ns)
         while True:
-            before = block.index
+            before, was_begun = block.index, self._segments.current is not None
             try:
                 self._segments.append(block)
             except OSError as error:
                 # A file that may grow no longer is no full disk: the next segment has room again.
-                if error.errno == errno.EFBIG and block.index > before:
+                if error.errno == errno.EFBIG and (was_begun or block.index > before):
                     continue
                 raise
             return
