@@ -21,6 +21,7 @@ from cortexwire.runtime.recorder.keeping import (
     write_sidecar,
 )
 from cortexwire.runtime.recorder.status import NUMBERS, StatusMap, read_status
+from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.shipped import bundle_folder
 from cortexwire.wire import RecordKind, Sidecar, Start
 from tests.runtime.recordings import Feeder, assert_same, losses, only_folder, read_log, recorder
@@ -85,6 +86,24 @@ def test_bundles_and_overlays_that_records_name_are_kept_and_verified(tmp_path: 
     found = read_sidecar(folder)
     assert found is not None
     assert (found.bundle, found.from_start, found.stopped is not None) == ("bundle", True, True)
+
+
+def test_a_recording_that_joined_in_the_middle_keeps_the_bundle_that_the_engine_said_it_runs(
+    tmp_path: Path, bundle: Path
+) -> None:
+    feeder = Feeder(tmp_path / "run")
+    sha256 = load_bundle(bundle).sha256
+    RunDir(tmp_path / "run").leave_start(start_of(bundle, sha256))
+    with recorder(tmp_path / "run", tmp_path / "out") as recording:
+        feeder.packets(20)
+        recording.until_written(feeder)
+        recording.stop()
+    folder = only_folder(tmp_path / "out")
+    found = read_sidecar(folder)
+    assert found is not None
+    assert (found.bundle, found.from_start) == ("bundle", False)
+    assert load_bundle(folder / BUNDLE).sha256 == sha256
+    feeder.close()
 
 
 def test_what_is_another_bundle_or_overlay_by_now_is_not_kept(tmp_path: Path, bundle: Path) -> None:
