@@ -213,6 +213,35 @@ def test_what_can_neither_be_synced_nor_read_back_is_counted(tmp_path: Path) -> 
     assert read_status(made.run_dir.recorder).lost_records == sum(loss.records for loss in found)
 
 
+def test_a_writer_that_falls_holds_nobody_up_and_the_next_recording_goes_on_from_it(tmp_path: Path) -> None:
+    disk = Disk()
+    with bench(tmp_path, disk, buffer_megabytes=4) as made:
+        made.feeder.packets(20)
+        made.until(len(made.feeder.sent))
+        done = len(made.feeder.sent)
+        disk.room = "none"  # type: ignore[assignment]
+        for _ in range(20):
+            made.feeder.packets(100)
+        while not made.recording.is_over:
+            time.sleep(0.01)
+        made.recording.stop()
+        assert made.status.get().state == "failed"
+        assert "TypeError" in made.status.get().note
+        assert begin_new(made.out, made.run_dir, "", "", from_now=False).first_index == done
+
+
+def test_a_sync_that_fails_at_the_very_end_is_said(tmp_path: Path) -> None:
+    disk = Disk()
+    with bench(tmp_path, disk, sync_ms=60_000) as made:
+        made.feeder.packets(20)
+        while made.status.get().records < len(made.feeder.sent):
+            time.sleep(0.01)
+        disk.broken = {"sync": errno.EIO}
+        made.recording.stop()
+        assert "sync failed" in made.status.get().note
+        assert made.status.get().durable_index < len(made.feeder.sent)
+
+
 def test_a_slow_sync_is_absorbed_and_reported(tmp_path: Path) -> None:
     disk = Disk()
     disk.slow_s = 0.4

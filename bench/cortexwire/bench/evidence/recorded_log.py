@@ -35,6 +35,7 @@ class Checked:
         first_index: Number of the first record.
         next_index: Number behind the last.
         samples: Samples in the packets of signal.
+        stop_sample: One past the last of them.
         losses: What the recorder says it lost.
         torn: Segments with a tail that is no whole record: name and bytes.
         problems: What is wrong beyond that: damage or gaps inside.
@@ -45,6 +46,7 @@ class Checked:
     first_index: int = 0
     next_index: int = 0
     samples: int = 0
+    stop_sample: int = 0
     losses: list[Loss] = field(default_factory=list)
     torn: list[tuple[str, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -111,7 +113,9 @@ def _records(path: Path) -> Iterator[Record]:
 def _take(found: Checked, record: Record) -> None:
     found.kinds[record.kind.name.lower()] += 1
     if record.kind is RecordKind.PACKET:
-        found.samples += _samples(record.payload)
+        samples, stop = _samples(record.payload)
+        found.samples += samples
+        found.stop_sample = max(found.stop_sample, stop)
     if record.kind is not RecordKind.LOSS:
         found.next_index += 1
         return
@@ -120,9 +124,11 @@ def _take(found: Checked, record: Record) -> None:
     found.next_index += loss.records
 
 
-def _samples(frame: memoryview) -> int:
+def _samples(frame: memoryview) -> tuple[int, int]:
     try:
         packet = decode_packet(bytes(frame))
     except PacketError:
-        return 0
-    return packet.n_samples if packet.kind in (Kind.WIDEBAND, Kind.EVENTS, Kind.COUNTS) else 0
+        return 0, 0
+    if packet.kind not in (Kind.WIDEBAND, Kind.EVENTS, Kind.COUNTS):
+        return 0, 0
+    return packet.n_samples, packet.end_sample

@@ -83,6 +83,11 @@ class Keeper:
         """Begin."""
         self._thread.start()
 
+    def take_known(self) -> None:
+        """Keep what the engine that runs is said to have begun with, where no `START` record says it."""
+        if self._sidecar.start is not None and self._sidecar.bundle is None:
+            self._tasks.put((RecordKind.START, msgspec.json.encode(self._sidecar.start), False))
+
     def take(self, kind: RecordKind, payload: bytes, *, is_first: bool) -> None:
         """Take a `START` or `COMMAND` record; never waits.
 

@@ -40,7 +40,8 @@ class Recorder:
 
     def __init__(self, run_dir: Path, settings: RecorderSettings) -> None:
         self.run_dir = RunDir(run_dir, role="recorder")
-        self.settings = settings
+        # What it says of folders is for processes that run elsewhere.
+        self.settings = settings.model_copy(update={"folder": settings.folder.absolute()})
         self.endpoint = self.run_dir.recorder_endpoint
         self._recording: Recording | None = None
         self._wanted: Request | None = Request("start") if settings.autostart else None
@@ -98,7 +99,7 @@ class Recorder:
             return
         try:
             self._begin(from_now=False)
-        except CortexwireError as error:
+        except (CortexwireError, OSError) as error:
             self._status.update(state="failed", note=str(error))
             if str(error) != self._told:
                 self._log.error("recording not begun", why=str(error))

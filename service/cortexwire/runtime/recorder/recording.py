@@ -155,6 +155,7 @@ class Recording:
     ) -> None:
         self.plan = plan
         self._status = status
+        self._has_ended = False
         self._disk = disk = disk or OsDisk()
         status.begin(str(plan.folder))
         folder = plan.folder
@@ -184,6 +185,8 @@ class Recording:
 
     def start(self) -> None:
         """Begin."""
+        if not self.plan.is_new:
+            self._keeper.take_known()
         for thread in (self._syncer, self._keeper, self._writer, self._drain):
             thread.start()
         self._log.info(
@@ -205,16 +208,21 @@ class Recording:
         )
 
     def stop(self) -> None:
-        """Write what the ring holds now, bring it to the disk, and end in good order."""
+        """Write what the ring holds now, bring it to the disk, and end in good order; safe to call twice."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         self._drain.stop()
         while not self._writer.join(0.1):
             self.look_closing()
         self._syncer.stop()
-        self._syncer.close()
-        failed = self._writer.fault is not None
-        self._keeper.stop(finished=not failed)
+        problem = self._problem()
+        if problem:
+            self._status.update(note=problem)
+            self._log.error("recording not ended in good order", folder=str(self.plan.folder), why=problem)
+        self._keeper.stop(finished=not problem)
         status = self._status.get()
-        self._status.update(state="failed" if failed else "idle", queued_bytes=0)
+        self._status.update(state="failed" if problem else "idle", queued_bytes=0)
         self._log.info(
             "recording ended",
             folder=str(self.plan.folder),
@@ -225,6 +233,14 @@ class Recording:
             longest_stall_ms=status.longest_stall_ns // 1_000_000,
             longest_sync_ms=status.longest_sync_ns // 1_000_000,
         )
+
+    def _problem(self) -> str:
+        """Why it did not end in good order; empty if it did."""
+        self._syncer.close()
+        if self._syncer.failure is not None:
+            return f"sync failed: {self._syncer.failure.strerror}"
+        fault = self._writer.fault or self._drain.fault
+        return "" if fault is None else f"{type(fault).__name__}: {fault}"
 
     def look_closing(self) -> None:
         """Say how far the end is."""

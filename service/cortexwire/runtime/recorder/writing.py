@@ -100,6 +100,10 @@ class Writer:
         except Exception as error:
             self.fault = error
             self._log.exception("writer fell")
+            # Whoever reads the tap must not wait for ever for memory that nobody gives back.
+            while not self._queue.is_over:
+                if (block := self._queue.get(_IDLE_S)) is not None:
+                    self._queue.done(block)
 
     def _run(self) -> None:
         while not self._queue.is_over:
@@ -110,13 +114,23 @@ class Writer:
                 continue
             if block.loss is not None:
                 self._miss(block.index - block.loss.records, block.loss)
-            for kind, payload in seal(block):
-                self._keeper.take(kind, payload, is_first=self._is_new)
+            naming = seal(block)
+            if self._is_new:
                 self._is_new = False
-            self._is_new = False
+                self._begin(block, naming)
+            for kind, payload in naming:
+                self._keeper.take(kind, payload, is_first=False)
             self._store(block)
             self._queue.done(block)
         self._end()
+
+    def _begin(self, block: Block, naming: list[tuple[RecordKind, bytes]]) -> None:
+        """Tell the keeper with what the recording begins."""
+        if decode_record_header(block.buffer, block.begin).kind is RecordKind.START:
+            kind, payload = naming.pop(0)
+            self._keeper.take(kind, payload, is_first=True)
+        else:
+            self._keeper.take_known()
 
     def _end(self) -> None:
         if self._syncer.failure is not None:
@@ -151,12 +165,12 @@ class Writer:
             t_ns = decode_record_header(block.buffer, block.begin).t_ns
             self._write_loss(self._tally, t_ns)
         while True:
-            before = block.index
+            before, was_begun = block.index, self._segments.current is not None
             try:
                 self._segments.append(block)
             except OSError as error:
                 # A file that may grow no longer is no full disk: the next segment has room again.
-                if error.errno == errno.EFBIG and block.index > before:
+                if error.errno == errno.EFBIG and (was_begun or block.index > before):
                     continue
                 raise
             return
