@@ -24,12 +24,27 @@ ENV_PREFIX = "CORTEXWIRE_"
 """What the name of every variable begins with."""
 ENV_DELIMITER = "__"
 """What parts the steps of a path in the name of a variable."""
-OTHER_VARIABLES = frozenset({"CORTEXWIRE_CACHE", "CORTEXWIRE_DATA", "CORTEXWIRE_PARENT"})
-"""Variables that mean something else: the cache of compiled kernels, where recordings are, who started a child."""
+OTHER_VARIABLES = frozenset(
+    {
+        "CORTEXWIRE_CACHE",
+        "CORTEXWIRE_CURVE_KEY",
+        "CORTEXWIRE_CURVE_SERVER_KEY",
+        "CORTEXWIRE_DATA",
+        "CORTEXWIRE_PARENT",
+    }
+)
+"""Variables that mean something else: the cache of compiled kernels, a client's keys, where recordings are, who
+started a child."""
 
 Endpoint = Annotated[str, Field(pattern=r"^(tcp|ipc)://.+")]
 """A ZeroMQ endpoint, tcp or ipc."""
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def default_keys_dir(env: Mapping[str, str]) -> Path:
+    """Return `$XDG_CONFIG_HOME/cortexwire`, or without that `~/.config/cortexwire`."""
+    base = env.get("XDG_CONFIG_HOME", "")
+    return (Path(base) if base else Path.home() / ".config") / "cortexwire"
 
 
 class _Settings(BaseModel):

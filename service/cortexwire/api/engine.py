@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from cortexwire.api.monitor import Monitor
 from cortexwire.api.problems import ProblemError
+from cortexwire.clients.curve import CurveClient
 from cortexwire.runtime.control import ControlClient, ControlReply
 
 _THREADS: Final = 4
@@ -26,15 +27,13 @@ class EngineLink:
     Args:
         monitor: Tells whether there is an engine.
         endpoint: Where it listens.
-        connect: Makes a client; for one that needs keys.
+        curve: Keys, for an engine that wants them.
     """
 
-    def __init__(
-        self, monitor: Monitor, endpoint: str, connect: Callable[[str], ControlClient] = ControlClient
-    ) -> None:
+    def __init__(self, monitor: Monitor, endpoint: str, curve: CurveClient | None = None) -> None:
         self._monitor = monitor
         self._endpoint = endpoint
-        self._connect = connect
+        self._curve = curve
         self._clients: list[ControlClient] = []
         self._mine = threading.local()
         self._pool = ThreadPoolExecutor(_THREADS, "cortexwire-api-control")
@@ -74,7 +73,7 @@ class EngineLink:
     def _client(self) -> ControlClient:
         client: ControlClient | None = getattr(self._mine, "client", None)
         if client is None:
-            client = self._mine.client = self._connect(self._endpoint)
+            client = self._mine.client = ControlClient(self._endpoint, curve=self._curve)
             self._clients.append(client)
         return client
 

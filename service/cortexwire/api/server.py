@@ -4,7 +4,11 @@ Nothing that a viewer has not taken waits long or grows: the kernel's buffer of 
 connection whose other end takes nothing is given up by the kernel.
 """
 
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Final
 
@@ -106,12 +110,28 @@ class ApiServer:
                 "INSECURE: anybody who reaches this address may change what the engine does", url=self.url
             )
         self._log.info("api ready", url=self.url)
-        self._server.run(sockets=[self._socket])
+        with _signals_end_here():
+            self._server.run(sockets=[self._socket])
         self._log.info("api stopped")
 
     def stop(self) -> None:
         """Have `run` return; from any thread."""
         self._server.should_exit = True
+
+
+@contextmanager
+def _signals_end_here() -> Iterator[None]:
+    """Keep what uvicorn raises again, once it is done, from ending the process in the middle of its last words."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

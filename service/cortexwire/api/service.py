@@ -18,7 +18,9 @@ from cortexwire.api.monitor import Monitor
 from cortexwire.api.picture import Picture
 from cortexwire.api.problems import ProblemError
 from cortexwire.api.tokens import Grant
+from cortexwire.clients.sockets import is_local
 from cortexwire.config import EngineConfig
+from cortexwire.runtime.curve import curve_server
 from cortexwire.runtime.rundir import RunDir
 
 
@@ -46,7 +48,10 @@ class Service:
         self.config = config
         self.insecure = insecure
         self.monitor = Monitor(run_dir)
-        self.link = EngineLink(self.monitor, config.control or run_dir.control_endpoint)
+        endpoint = config.control or run_dir.control_endpoint
+        curve = None if is_local(endpoint) else curve_server(config)
+        keys = None if curve is None else curve.as_client()
+        self.link = EngineLink(self.monitor, endpoint, keys)
         self.catalogue = Catalogue(config.api.bundles)
         self.picture = Picture(self.monitor, self.catalogue, insecure=insecure)
         self.frames = Frames(self.monitor, self.picture)

@@ -54,6 +54,8 @@ def replay(
     epoch: options.Epoch = None,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for a receiver.", min=0.0)] = 30.0,
     data: options.DataFolder = None,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Send a recorded session as a rig would have, on its own schedule; Ctrl-C ends the stream properly."""
@@ -61,6 +63,7 @@ def replay(
     from cortexwire.clients.replay import replay as send
     from cortexwire.runtime.engine import stop_on_signals
 
+    curve = options.curve_client(curve_server_key, curve_key)
     session = open_source(source, data)
     sizes = packet_sizes(packet_samples, packet_ms, session.rate)
     first, last = sample_range(session, start_s, stop_s)
@@ -87,6 +90,7 @@ def replay(
             wait_s=wait_s,
             stop=stop,
             progress=tell,
+            curve=curve,
         )
     if json:
         show_json(asdict(summary))
@@ -127,6 +131,8 @@ def simulate(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the simulator.", show_default=False),
     ] = None,
     epoch: options.Epoch = None,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Be a rig: seeded wideband of tuned neurons in noise, in real time, with the intended movement as columns.
@@ -141,6 +147,7 @@ def simulate(
     settings = parse_source("sim:" + ",".join(f"{name}={value}" for name, value in listed.items())).settings
     sizes = packet_sizes(None if packet_samples is None else str(packet_samples), packet_ms, settings.rate)
     assert isinstance(sizes, int)
+    curve = options.curve_client(curve_server_key, curve_key)
 
     def ready(where: str) -> None:
         if json:
@@ -160,6 +167,7 @@ def simulate(
             queue_ms=queue_ms,
             epoch=epoch,
             on_ready=ready,
+            curve=curve,
         )
     if json:
         show_json({"summary": asdict(summary)})
