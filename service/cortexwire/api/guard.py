@@ -5,6 +5,7 @@ page that it comes from, and the token that it needs. What falls through all net
 """
 
 import time
+import traceback
 from collections import OrderedDict
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cortexwire.api.audit import Audit
-from cortexwire.api.problems import ProblemError
+from cortexwire.api.problems import OUR_FAULT, ProblemError
 from cortexwire.api.tokens import Grant, Tokens
 
 LONGEST_BODY_BYTES: Final = 64 * 1024
@@ -88,8 +89,9 @@ class Guard:
             self._note_refusal(scope, problem)
             await answer.problem(scope, problem)
         except Exception:
-            self._log.exception("request failed", path=scope["path"])
-            await answer.problem(scope, ProblemError(500, "the request could not be answered; the log says why"))
+            # Without the values of variables, which may be secrets.
+            self._log.error("request failed", path=scope["path"], traceback=traceback.format_exc())
+            await answer.problem(scope, ProblemError(500, OUR_FAULT))
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

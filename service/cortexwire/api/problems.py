@@ -34,6 +34,9 @@ KINDS: Final[dict[int, str]] = {
 }
 """Title by status."""
 
+OUR_FAULT: Final = "the request could not be answered; the log says why"
+"""All that is said of a fault of ours."""
+
 STATUS_OF: Final[dict[type[CortexwireError], int]] = {ConfigError: 422, BundleError: 422, CortexwireError: 500}
 """Status of an error of this package that a route lets through."""
 
@@ -82,6 +85,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CortexwireError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _fault)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -100,6 +104,10 @@ async def _http(request: Request, error: Exception) -> Response:
     details = {404: f"there is nothing at {path}", 405: f"{request.method} is not possible at {path}"}
     detail = details.get(error.status_code, str(error.detail))
     return ProblemError(error.status_code, detail, headers=dict(error.headers or {})).response(path)
+
+
+async def _fault(request: Request, _error: Exception) -> Response:
+    return ProblemError(500, OUR_FAULT).response(request.url.path)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -1,8 +1,9 @@
 """The service: everything that routes need, made together and ended together."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -14,6 +15,7 @@ from cortexwire.api.engine import EngineLink
 from cortexwire.api.frames import Frames
 from cortexwire.api.guard import LOCAL
 from cortexwire.api.jobs import Job, Jobs
+from cortexwire.api.metrics import Metrics
 from cortexwire.api.monitor import Monitor
 from cortexwire.api.picture import Picture
 from cortexwire.api.problems import ProblemError
@@ -22,6 +24,8 @@ from cortexwire.clients.sockets import is_local
 from cortexwire.config import EngineConfig
 from cortexwire.runtime.curve import curve_server
 from cortexwire.runtime.rundir import RunDir
+
+_CANDIDATE_S: Final = 1.0
 
 
 class Service:
@@ -34,6 +38,7 @@ class Service:
         catalogue: What may be loaded.
         picture: Describes what is known.
         frames: The live stream's messages.
+        metrics: What Prometheus scrapes.
         jobs: What takes long.
         audit: The log of changes.
         viewers: Live streams that are open.
@@ -55,22 +60,35 @@ class Service:
         self.catalogue = Catalogue(config.api.bundles)
         self.picture = Picture(self.monitor, self.catalogue, insecure=insecure)
         self.frames = Frames(self.monitor, self.picture)
+        self.metrics = Metrics(self.monitor, self.catalogue)
         self.jobs = Jobs()
         self.audit = Audit(config.api.audit or config.run_dir / "audit.jsonl")
         self.viewers = 0
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to follow the engine."""
         self.monitor.refresh()
-        self._following = asyncio.get_running_loop().create_task(self.monitor.run())
+        loop = asyncio.get_running_loop()
+        self._following = [loop.create_task(self.monitor.run()), loop.create_task(self._follow_candidate())]
+
+    async def _follow_candidate(self) -> None:
+        """Ask a new engine once, and one with a candidate once a second, how its bundles stand."""
+        asked = 0
+        while True:
+            engine = self.monitor.engine
+            if engine is not None and (engine.pid != asked or self.monitor.candidate is not None):
+                with suppress(ProblemError):
+                    self.monitor.learn_swap(await self.link.state())
+                    asked = engine.pid
+            await asyncio.sleep(_CANDIDATE_S)
 
     async def close(self) -> None:
         """End what runs."""
         await self.jobs.close()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         await asyncio.to_thread(self.link.close)
         self.monitor.close()
 

@@ -1,6 +1,7 @@
 """Whether the service lives, and whether it does what it is for."""
 
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from cortexwire.api import schemas
@@ -22,6 +23,15 @@ def router(service: Service) -> APIRouter:
         if reasons:
             raise ProblemError(503, "; ".join(reasons), more={"reasons": reasons})
         return answer({"status": "ok", "reasons": []})
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        summary="Metrics for Prometheus",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return routes
 
