@@ -1,6 +1,5 @@
 """An API around an engine: the real server on a free port, in a thread, and the real engine around a fake pipeline."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,10 +88,11 @@ def engine_and_api(
     """An engine around a fake pipeline, and its API."""
     chosen = settings(folder, api=api, **changes)
     with running(chosen) as rig, serving(chosen, rig, headers) as served:
+        # Behind all that woke the engine up, so that no bin comes unasked from here on.
+        rig.push.send(b"silent")
+        give_up = time.monotonic() + 30
+        while ("packet", b"silent") not in rig.pipeline.taken:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
         served.until("/v1/state", lambda state: state["engine"]["writer"] == "live")
         yield served
-
-
-def run(coroutine: Any) -> Any:
-    """Run a coroutine to its end."""
-    return asyncio.run(coroutine)
