@@ -63,6 +63,9 @@ def test_a_refusal_is_a_conflict_with_the_engines_words(tmp_path: Path) -> None:
         ("/v1/channels/mask", {"channels": []}),
         ("/v1/channels/mask", {"channels": [70000]}),
         ("/v1/marks", {"code": 5}),
+        ("/v1/marks", {"code": 300.5}),
+        ("/v1/marks", {"code": "300"}),
+        ("/v1/channels/mask", {"channels": [True]}),
         ("/v1/thresholds/recalibrate", {"seconds": 0}),
         ("/v1/overlay", {}),
         ("/v1/overlay", {"name": "a", "path": "b"}),
@@ -129,9 +132,9 @@ def test_only_what_is_on_offer_is_opened(tmp_path: Path) -> None:
         expected = commands.ApplyOverlay(str(offered / "monday.overlay"), f"{overlay.hash:016x}")
         assert ("command", expected) in api.rig.pipeline.taken
         for asked in (tmp_path / "secret", offered / ".." / "secret", "/etc/passwd"):
-            assert api.post("/v1/overlay", {"path": str(asked)}).status_code == 422
+            assert api.post("/v1/overlay", {"path": str(asked)}).status_code == 404
         assert "expected an overlay" in api.post("/v1/overlay", {"name": "not"}).json()["detail"]
-        assert api.post("/v1/bundle/stage", {"path": str(tmp_path)}).status_code == 422
+        assert api.post("/v1/bundle/stage", {"path": str(tmp_path)}).status_code == 404
 
 
 def test_what_makes_safe_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

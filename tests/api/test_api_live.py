@@ -34,7 +34,8 @@ def frame(stream: ws.ClientConnection) -> tuple[dict[str, Any], dict[str, NDArra
 
 
 def test_a_frame_is_laid_out_as_documented() -> None:
-    arrays = {"a": np.arange(3, dtype=np.uint8), "b": np.ones((2, 2), np.float32), "c": np.zeros((0, 5), np.int32)}
+    arrays: dict[str, NDArray[Any]] = {"a": np.arange(3, dtype=np.uint8), "b": np.ones((2, 2), np.float32)}
+    arrays["c"] = np.zeros((0, 5), np.int32)
     message = pack({"text": "é"}, arrays)
     length = int.from_bytes(message[:4], "little")
     head = json.loads(message[4 : 4 + length])

@@ -31,7 +31,7 @@ def create_app(service: Service, tokens: Tokens | None = None, names: frozenset[
         tokens: Who may do what, or None where nobody needs a token.
         names: Names by which it may be called, besides loopback's; None for any.
     """
-    app = make_routes(service)
+    app = make_routes(service, tokens=tokens is not None)
     settings = service.config.api
     return Guard(
         app,
@@ -44,7 +44,7 @@ def create_app(service: Service, tokens: Tokens | None = None, names: frozenset[
     )
 
 
-def make_routes(service: Service) -> FastAPI:
+def make_routes(service: Service, *, tokens: bool = False) -> FastAPI:
     """The application without its guard."""
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ def make_routes(service: Service) -> FastAPI:
     for theme in (reading, control, bundles, recording, live, health):
         app.include_router(theme.router(service))
     _add_page(app)
-    describe(app)
+    describe(app, tokens=tokens)
     return app
 
 

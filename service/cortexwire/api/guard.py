@@ -4,9 +4,11 @@ Bounds on rate and size, the name that it was sent to (a page that rebinds its n
 page that it comes from, and the token that it needs. What falls through all nets below becomes a problem here.
 """
 
+import asyncio
 import time
 import traceback
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -30,6 +32,8 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _MOST_CLIENTS: Final = 4096
 _BURST_S: Final = 2.0
+_DRAIN_S: Final = 1.0
+_MOST_DRAINED: Final = 1024 * 1024
 LOCAL: Final = Grant("local", "control")
 """Who calls where no token is needed."""
 
@@ -87,11 +91,11 @@ class Guard:
             await self._app(scope, _Bounded(receive) if scope["type"] == "http" else receive, answer)
         except ProblemError as problem:
             self._note_refusal(scope, problem)
-            await answer.problem(scope, problem)
+            await answer.problem(scope, receive, problem)
         except Exception:
             # Without the values of variables, which may be secrets.
             self._log.error("request failed", path=scope["path"], traceback=traceback.format_exc())
-            await answer.problem(scope, ProblemError(500, OUR_FAULT))
+            await answer.problem(scope, receive, ProblemError(500, OUR_FAULT))
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -204,6 +208,16 @@ class _Bounded:
         return message
 
 
+async def _drain(receive: Receive) -> None:
+    """Take what of a body has not been read, within bounds: with some of it unread, the answer might be lost."""
+    left = _MOST_DRAINED
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
+
+
 class _Answer:
     """Sends an answer with the headers that every answer has, or a problem where none has begun."""
 
@@ -218,12 +232,14 @@ class _Answer:
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         await self._send(message)
 
-    async def problem(self, scope: Scope, problem: ProblemError) -> None:
+    async def problem(self, scope: Scope, receive: Receive, problem: ProblemError) -> None:
         if self._begun:
             return
+        if scope["type"] == "http":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_drain(receive), _DRAIN_S)
         names: Any = {"http": "http.response", "websocket": "websocket.http.response"}[scope["type"]]
         response = problem.response(scope["path"])
-        # Whatever of the body was not read would be taken for the next request.
         headers = [*response.raw_headers, *self._headers, (b"connection", b"close")]
         await self._send({"type": f"{names}.start", "status": problem.status, "headers": headers})
         await self._send({"type": f"{names}.body", "body": bytes(response.body)})

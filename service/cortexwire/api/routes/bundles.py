@@ -18,12 +18,12 @@ def router(service: Service) -> APIRouter:
     @routes.post("/stage", response_model=schemas.JobAnswer, status_code=202, summary="Load a bundle beside the other")
     async def stage(request: Request, body: schemas.BundleChoice) -> Response:
         jobs.check_room()
-        control = Control(service, request, "stage_bundle", body.model_dump(exclude_none=True))
+        control = Control(service, request, "stage_bundle", body.model_dump(exclude_defaults=True))
         try:
             bundle = service.catalogue.bundle(body.asked, monitor.start)
             overlay = None if body.overlay is None else str(service.catalogue.overlay(body.overlay)[0].absolute())
         except ConfigError as error:
-            problem = ProblemError(422, str(error))
+            problem = ProblemError(404, str(error))
             control.refused(problem)
             raise problem from error
         await control.apply(

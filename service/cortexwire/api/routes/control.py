@@ -54,7 +54,7 @@ def router(service: Service) -> APIRouter:
         try:
             path, digest = service.catalogue.overlay(body.asked)
         except ConfigError as error:
-            problem = ProblemError(422, str(error))
+            problem = ProblemError(404, str(error))
             Control(service, request, "apply_overlay", {"asked": body.asked}).refused(problem)
             raise problem from error
         return await apply(request, {"command": "apply_overlay", "path": str(path.absolute()), "hash": digest})
