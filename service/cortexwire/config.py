@@ -24,12 +24,27 @@ ENV_PREFIX = "CORTEXWIRE_"
 """What the name of every variable begins with."""
 ENV_DELIMITER = "__"
 """What parts the steps of a path in the name of a variable."""
-OTHER_VARIABLES = frozenset({"CORTEXWIRE_CACHE", "CORTEXWIRE_DATA", "CORTEXWIRE_PARENT"})
-"""Variables that mean something else: the cache of compiled kernels, where recordings are, who started a child."""
+OTHER_VARIABLES = frozenset(
+    {
+        "CORTEXWIRE_CACHE",
+        "CORTEXWIRE_CURVE_KEY",
+        "CORTEXWIRE_CURVE_SERVER_KEY",
+        "CORTEXWIRE_DATA",
+        "CORTEXWIRE_PARENT",
+    }
+)
+"""Variables that mean something else: the cache of compiled kernels, a client's keys, where recordings are, who
+started a child."""
 
 Endpoint = Annotated[str, Field(pattern=r"^(tcp|ipc)://.+")]
 """A ZeroMQ endpoint, tcp or ipc."""
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def default_keys_dir(env: Mapping[str, str]) -> Path:
+    """Return `$XDG_CONFIG_HOME/cortexwire`, or without that `~/.config/cortexwire`."""
+    base = env.get("XDG_CONFIG_HOME", "")
+    return (Path(base) if base else Path.home() / ".config") / "cortexwire"
 
 
 class _Settings(BaseModel):
@@ -108,6 +123,42 @@ class RealtimeSettings(_Settings):
     )
 
 
+class ApiSettings(_Settings):
+    """The API's process: where it listens, what it offers, and how much it lets one client ask."""
+
+    enabled: bool = Field(default=False, description="Whether `serve` runs it.")
+    bind: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")] = Field(
+        default="127.0.0.1:8765", description="HOST:PORT to listen on; beyond loopback it needs tokens."
+    )
+    tokens: Path | None = Field(default=None, description="File of tokens, as `cortexwire keys token` writes it.")
+    hosts: tuple[str, ...] = Field(default=(), description="Names by which clients may call it, besides loopback's.")
+    bundles: Path | None = Field(
+        default=None, description="Folder of what clients may load: bundles in its subfolders, overlays as files."
+    )
+    audit: Path | None = Field(
+        default=None, description="Log of who changed what; by default audit.jsonl in the run directory."
+    )
+    fps: int = Field(default=20, ge=1, le=60, description="Frames a second of the live stream unless asked otherwise.")
+    viewers: int = Field(default=32, ge=1, le=1024, description="Live streams at a time.")
+    read_rate: float = Field(default=200.0, gt=0, description="Reading requests a second of one client.")
+    control_rate: float = Field(default=10.0, gt=0, description="Changing requests a second of one client.")
+
+
+class SecuritySettings(_Settings):
+    """What protects whatever other machines reach."""
+
+    insecure: bool = Field(
+        default=False, description="Let other machines in without tokens (REST) and without CURVE keys (ZeroMQ)."
+    )
+    curve_key: Path | None = Field(
+        default=None,
+        description="The engine's CURVE key pair, which protects its TCP endpoints beyond loopback.",
+    )
+    curve_clients: Path | None = Field(
+        default=None, description="Folder of the public keys of who may send to the engine, hear and control it."
+    )
+
+
 class EngineConfig(_Settings):
     """Everything that one engine is told."""
 
@@ -139,6 +190,8 @@ class EngineConfig(_Settings):
     )
     pipeline: PipelineSettings = PipelineSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    api: ApiSettings = ApiSettings()
+    security: SecuritySettings = SecuritySettings()
 
     @model_validator(mode="after")
     def _overlay_needs_bundle(self) -> Self:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import zmq
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.sockets import (
     DEFAULT_HWM_MS,
     SocketKind,
@@ -79,6 +80,7 @@ def replay(
     wait_s: float = 10.0,
     stop: Event | None = None,
     progress: Progress | None = None,
+    curve: CurveClient | None = None,
 ) -> ReplayProgress:
     """Send a session over ZeroMQ.
 
@@ -97,6 +99,7 @@ def replay(
         wait_s: How long to wait for a receiver before the first packet; 0 does not wait.
         stop: Set it to stop; a Ctrl-C does the same. The stream is then ended properly.
         progress: Called about once a second.
+        curve: Keys, for an engine that wants them.
 
     Raises:
         ConfigError: The settings cannot work, or no receiver came.
@@ -119,6 +122,7 @@ def replay(
         wait_s=wait_s,
         stop=stop,
         progress=progress,
+        curve=curve,
     )
 
 
@@ -133,6 +137,7 @@ def send_frames(
     wait_s: float = 10.0,
     stop: Event | None = None,
     progress: Progress | None = None,
+    curve: CurveClient | None = None,
 ) -> ReplayProgress:
     """Send packets on the schedule of their own sample indices; arguments as in `replay`, `hwm` in packets.
 
@@ -144,7 +149,7 @@ def send_frames(
     if speed != "fast" and not speed > 0:
         raise ConfigError(f"replay: expected a speed above 0 or 'fast', got {speed}")
     with zmq.Context() as context:
-        sender = _Sender(open_sender(context, socket, endpoint, bind, hwm), speed, stop or Event(), progress)
+        sender = _Sender(open_sender(context, socket, endpoint, bind, hwm, curve), speed, stop or Event(), progress)
         try:
             if wait_s and not wait_for_peer(sender.socket, wait_s, sender.stop):
                 raise ConfigError(f"replay: expected a receiver at {endpoint} within {wait_s} s, none came")

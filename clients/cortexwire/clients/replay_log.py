@@ -16,6 +16,7 @@ from zlib import crc32
 
 import zmq
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.replay import Progress, ReplayProgress, Speed
 from cortexwire.clients.sockets import DEFAULT_HWM_MS, SocketKind, close_sender, hwm_packets, open_sender, wait_for_peer
 from cortexwire.errors import ConfigError, PacketError
@@ -94,6 +95,7 @@ def send_timed(
     wait_s: float = 10.0,
     stop: Event | None = None,
     progress: Progress | None = None,
+    curve: CurveClient | None = None,
 ) -> ReplayProgress:
     """Send frames when they are due.
 
@@ -108,6 +110,7 @@ def send_timed(
         wait_s: How long to wait for a receiver before the first packet; 0 does not wait.
         stop: Set it to stop; a Ctrl-C does the same. Nothing is added to what was sent.
         progress: Called about once a second.
+        curve: Keys, for an engine that wants them.
 
     Raises:
         ConfigError: The settings cannot work, or no receiver came.
@@ -119,7 +122,7 @@ def send_timed(
     stop = stop or Event()
     hwm, frames = _high_water(frames, hwm_ms)
     with zmq.Context() as context:
-        sender = open_sender(context, socket, endpoint, bind, hwm)
+        sender = open_sender(context, socket, endpoint, bind, hwm, curve)
         finished = False
         try:
             if wait_s and not wait_for_peer(sender, wait_s, stop):

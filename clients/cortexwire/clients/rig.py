@@ -12,6 +12,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.sockets import (
     DEFAULT_HWM_MS,
     SocketKind,
@@ -67,6 +68,7 @@ class Rig:
         source: int = 0,
         hwm_ms: float = DEFAULT_HWM_MS,
         payload_checksum: bool = False,
+        curve: CurveClient | None = None,
     ) -> None:
         """Open the socket; nothing is sent yet.
 
@@ -86,6 +88,7 @@ class Rig:
             source: Number of the source.
             hwm_ms: High-water mark in milliseconds of signal, at 1 ms packets.
             payload_checksum: Whether payloads carry a checksum.
+            curve: Keys, for an engine that wants them.
 
         Raises:
             ConfigError: A setting is out of range, or the endpoint cannot be opened.
@@ -113,7 +116,7 @@ class Rig:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             hwm = hwm_packets(hwm_ms, rate, rate.hz / 1000)
-            self._socket = open_sender(self._context, socket, endpoint, bind, hwm)
+            self._socket = open_sender(self._context, socket, endpoint, bind, hwm, curve)
         except BaseException:
             self._context.destroy(0)
             raise

@@ -14,6 +14,7 @@ import os
 import socket as kernel
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from math import ceil
 from threading import Event
 from time import monotonic
@@ -23,6 +24,7 @@ from uuid import uuid4
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.errors import ConfigError
 from cortexwire.types import Rate
 
@@ -41,7 +43,12 @@ def hwm_packets(hwm_ms: float, rate: Rate, packet_samples: float) -> int:
 
 
 def open_sender(
-    context: zmq.Context[zmq.Socket[bytes]], kind: SocketKind, endpoint: str, bind: bool, hwm: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: SocketKind,
+    endpoint: str,
+    bind: bool,
+    hwm: int,
+    curve: CurveClient | None = None,
 ) -> zmq.Socket[bytes]:
     """Open a sending socket, to be closed with `close_sender`.
 
@@ -51,6 +58,7 @@ def open_sender(
         endpoint: `tcp://host:port` or `ipc://path`.
         bind: Whether to bind rather than connect.
         hwm: High-water mark in packets.
+        curve: Keys, for an engine that wants them.
 
     Raises:
         ConfigError: The endpoint cannot be bound or connected.
@@ -58,6 +66,8 @@ def open_sender(
     # XPUB is PUB that can be asked whether somebody subscribed.
     socket = context.socket(zmq.XPUB if kind == "pub" else zmq.PUSH)
     socket.set(zmq.SNDHWM, hwm)
+    if curve is not None:
+        curve.secure(socket)
     # Only a peer that is there is given packets, so that "full" and "nobody there" both make a push wait.
     socket.set(zmq.IMMEDIATE, 1)
     if kind == "push":
@@ -186,4 +196,11 @@ def wait_for_peer(socket: zmq.Socket[bytes], seconds: float, stop: Event | None 
 
 def is_local(endpoint: str) -> bool:
     """Whether both ends of an endpoint are surely on this host, and so share a monotonic clock."""
-    return endpoint.startswith(("ipc://", "inproc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"))
+    transport, _, address = endpoint.partition("://")
+    if transport != "tcp":
+        return transport in ("ipc", "inproc")
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

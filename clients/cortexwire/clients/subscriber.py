@@ -13,6 +13,7 @@ from typing import Final, Self
 import numpy as np
 import zmq
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.sockets import attach, is_local
 from cortexwire.errors import PacketError
 from cortexwire.types import Velocity
@@ -52,6 +53,7 @@ class Subscriber:
         bin_ms: float = 20.0,
         hwm: int = 100_000,
         clock: Callable[[], int] = time.monotonic_ns,
+        curve: CurveClient | None = None,
     ) -> None:
         """Connect.
 
@@ -61,6 +63,7 @@ class Subscriber:
             bin_ms: Age from which a message counts as old.
             hwm: Messages queued when all are kept.
             clock: Reads the monotonic clock in nanoseconds.
+            curve: Keys, for an engine that wants them.
         """
         self.last: Output | None = None
         self.damaged = 0
@@ -78,6 +81,8 @@ class Subscriber:
         else:
             self._socket.set(zmq.RCVHWM, hwm)
         self._socket.set(zmq.SUBSCRIBE, b"")
+        if curve is not None:
+            curve.secure(self._socket)
         try:
             attach(self._socket, endpoint, bind=False)
         except BaseException:

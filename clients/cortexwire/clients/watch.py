@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.sockets import is_local
 from cortexwire.clients.subscriber import Subscriber
 from cortexwire.types import Velocity
@@ -98,6 +99,7 @@ def watch(
     shadow: bool = False,
     *,
     out: TextIO,
+    curve: CurveClient | None = None,
 ) -> WatchSummary:
     """Watch an engine's outputs until Ctrl-C or for some seconds.
 
@@ -109,6 +111,7 @@ def watch(
         shadow: Whether to show also what is no command: the velocity of a disarmed engine, in JSON every
             output.
         out: Where to print.
+        curve: Keys, for an engine that wants them.
 
     Returns:
         What was seen.
@@ -117,7 +120,7 @@ def watch(
         ConfigError: The endpoint cannot be connected.
     """
     watcher = _Watcher(endpoint, shadow, out)
-    with Subscriber(endpoint, latest=False) as subscriber:
+    with Subscriber(endpoint, latest=False, curve=curve) as subscriber:
         until_s = None if seconds is None else time.monotonic() + seconds
         try:
             if json:

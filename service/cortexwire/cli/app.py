@@ -10,6 +10,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from cortexwire.cli import (
+    api,
     bench,
     bundles,
     comparing,
@@ -18,6 +19,7 @@ from cortexwire.cli import (
     engine,
     export,
     inspect,
+    keys,
     log,
     record,
     recordings,
@@ -46,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _MODULES: Final = (
-    *(demo, engine, record, control, subscribe, rig),
+    *(demo, engine, record, api, keys, control, subscribe, rig),
     *(recordings, log, bundles, comparing, inspect, sessions, export, bench),
 )
 for module in _MODULES:

@@ -3,12 +3,15 @@
 Results go to standard output; logs, progress and errors to standard error, so that a pipe gets results alone.
 """
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import typer
+
+_TOKEN: Final = "cwt_"
 
 
 def show_json(values: Any) -> None:
@@ -85,6 +88,14 @@ def progress_of_parts(label: str) -> Iterator[Callable[[float, str], None]]:
         yield lambda share, what: bar.update(task, completed=share, description=what)
 
 
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take the secret out of whatever looks like one of our tokens: no log is worth one."""
+    for name, value in event.items():
+        if isinstance(value, str) and _TOKEN in value:
+            event[name] = re.sub(rf"({_TOKEN}[0-9a-f]{{8}}_)[\w-]+", r"\1***", value)
+    return event
+
+
 def log_to_stderr() -> None:
     """Send the log of this process to standard error: coloured words on a terminal, JSON lines elsewhere."""
     import structlog
@@ -94,6 +105,7 @@ def log_to_stderr() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redact,
             *([] if human else [structlog.processors.dict_tracebacks]),
             structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(default=str),
         ],

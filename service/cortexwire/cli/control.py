@@ -49,6 +49,8 @@ def control(
         str | None, typer.Option(help="The engine's control endpoint.", show_default="the one in the run directory")
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")] = 5.0,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Tell a running engine something; it takes effect between two bins, and the first of them is named.
@@ -61,7 +63,8 @@ def control(
 
     request = parse_command(command, argument)
     where = endpoint or RunDir(run_dir or default_run_dir(os.environ)).control_endpoint
-    with ControlClient(where, timeout_s) as client:
+    curve = options.curve_client(curve_server_key, curve_key)
+    with ControlClient(where, timeout_s, curve) as client:
         reply = client.state() if request == {"command": "state"} else client.send(request)
     if json:
         show_json(reply)

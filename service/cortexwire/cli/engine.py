@@ -26,9 +26,10 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=options.RUN,
         epilog=examples(
-            "cortexwire engine --bundle reference --ingest tcp://rig:5555 --armed",
+            "cortexwire engine --bundle reference --armed",
+            "cortexwire engine --bundle reference --ingest tcp://rig:5555 --set security.curve_key=engine.key_secret",
             "cortexwire engine --config engine.toml --set pipeline.output.max_speed=30",
-            "cortexwire engine --bundle my-bundle --socket pull --bind --ingest tcp://0.0.0.0:5555",
+            "cortexwire engine --bundle my-bundle --socket pull --bind --ingest tcp://0.0.0.0:5555 --insecure",
         ),
     )(engine)
     app.command(
@@ -65,6 +66,7 @@ def engine(
     fifo: Annotated[
         int | None, typer.Option(metavar="1-99", help="SCHED_FIFO priority of the hot thread.", show_default="none")
     ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without CURVE keys.")] = False,
     assignments: options.Assignments = None,
     json: options.Json = False,
 ) -> None:
@@ -91,6 +93,7 @@ def engine(
         "budgets": None if budgets is None else budgets_file(budgets),
         "run_dir": run_dir,
         "realtime.fifo_priority": fifo,
+        "security.insecure": insecure or None,
     }
     settings = load_config(config, flags=flags, assignments=assignments or ())
     log_to_stderr()

@@ -1,9 +1,12 @@
 """Options that several commands share, so that one word means one thing everywhere."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from cortexwire.clients.curve import CurveClient
 
 RUN: Final = "Run"
 SEND: Final = "Send and watch"
@@ -71,4 +74,38 @@ PacketSamples = Annotated[
     ),
 ]
 PacketMs = Annotated[float | None, typer.Option("--packet-ms", help="The same in milliseconds.", show_default=False)]
+CurveServerKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--curve-server-key",
+        envvar="CORTEXWIRE_CURVE_SERVER_KEY",
+        help="The engine's public key, where it wants CURVE.",
+        show_default=False,
+    ),
+]
+CurveKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--curve-key",
+        envvar="CORTEXWIRE_CURVE_KEY",
+        help="Our own key pair, which the engine knows.",
+        show_default=False,
+    ),
+]
 Epoch = Annotated[int | None, typer.Option("--epoch", help="Name of this start of the stream.", show_default="random")]
+
+
+def curve_client(server_key: Path | None, key: Path | None) -> "CurveClient | None":
+    """The keys that two options name; none without them.
+
+    Raises:
+        ConfigError: Only one is given, or a file is not what it should be.
+    """
+    from cortexwire.clients.curve import CurveClient
+    from cortexwire.errors import ConfigError
+
+    if server_key is None or key is None:
+        if server_key is not key:
+            raise ConfigError("CURVE: expected both --curve-server-key and --curve-key, or neither")
+        return None
+    return CurveClient.from_files(server_key, key)

@@ -12,6 +12,7 @@ from cortexwire.cli.sources import open_source, packet_sizes, sample_range
 from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cortexwire.clients.curve import CurveClient
     from cortexwire.clients.replay import Speed
 
 Endpoint = Annotated[str, typer.Option(help="Where to send.")]
@@ -60,6 +61,8 @@ def replay(
     ] = False,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for a receiver.", min=0.0)] = 30.0,
     data: options.DataFolder = None,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Send a recorded session as a rig would have, on its own schedule; Ctrl-C ends the stream properly.
@@ -72,9 +75,10 @@ def replay(
     from cortexwire.runtime.engine import stop_on_signals
     from cortexwire.sessions.log import is_log, log_folder
 
+    curve = options.curve_client(curve_server_key, curve_key)
     as_it_was = packet_samples is None and packet_ms is None and not loop
     if as_it_was and is_log(source) and log_folder(source)[1] is None:
-        _replay_log(source, endpoint, socket, bind, _speed(speed), (start_s, stop_s), epoch, stamp, wait_s, json)
+        _replay_log(source, endpoint, socket, bind, _speed(speed), (start_s, stop_s), epoch, stamp, wait_s, json, curve)
         return
     if stamp:
         raise ConfigError("--stamp: a session's packets always have the time of their sending; it is for logs")
@@ -104,6 +108,7 @@ def replay(
             wait_s=wait_s,
             stop=stop,
             progress=tell,
+            curve=curve,
         )
     if json:
         show_json(asdict(summary))
@@ -130,6 +135,7 @@ def _replay_log(
     stamp: bool,
     wait_s: float,
     json: bool,
+    curve: "CurveClient | None",
 ) -> None:
     from cortexwire.clients.replay import ReplayProgress
     from cortexwire.clients.replay_log import log_frames, renamed, send_timed
@@ -158,6 +164,7 @@ def _replay_log(
             wait_s=wait_s,
             stop=stop,
             progress=tell,
+            curve=curve,
         )
     if json:
         show_json(asdict(summary))
@@ -198,6 +205,8 @@ def simulate(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the simulator.", show_default=False),
     ] = None,
     epoch: options.Epoch = None,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Be a rig: seeded wideband of tuned neurons in noise, in real time, with the intended movement as columns.
@@ -212,6 +221,7 @@ def simulate(
     settings = parse_source("sim:" + ",".join(f"{name}={value}" for name, value in listed.items())).settings
     sizes = packet_sizes(None if packet_samples is None else str(packet_samples), packet_ms, settings.rate)
     assert isinstance(sizes, int)
+    curve = options.curve_client(curve_server_key, curve_key)
 
     def ready(where: str) -> None:
         if json:
@@ -231,6 +241,7 @@ def simulate(
             queue_ms=queue_ms,
             epoch=epoch,
             on_ready=ready,
+            curve=curve,
         )
     if json:
         show_json({"summary": asdict(summary)})

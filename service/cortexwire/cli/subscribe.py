@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
             "cortexwire subscribe",
             "cortexwire subscribe tcp://engine:5556 --seconds 10",
             "cortexwire subscribe --json --all | head",
+            "cortexwire subscribe tcp://engine:5556 --curve-server-key engine.key --curve-key screen.key_secret",
         ),
     )(subscribe)
 
@@ -28,6 +29,8 @@ def subscribe(
     everything: Annotated[
         bool, typer.Option("--all", help="Show also what is no command: the shadow output of a disarmed engine.")
     ] = False,
+    curve_server_key: options.CurveServerKey = None,
+    curve_key: options.CurveKey = None,
     json: options.Json = False,
 ) -> None:
     """Watch decoded outputs: a live table, plain lines where there is no terminal, or one JSON object a line.
@@ -36,7 +39,8 @@ def subscribe(
     """
     from cortexwire.clients.watch import watch
 
-    seen = watch(endpoint, json, seconds, everything, out=sys.stdout)
+    curve = options.curve_client(curve_server_key, curve_key)
+    seen = watch(endpoint, json, seconds, everything, out=sys.stdout, curve=curve)
     if json:
         return
     show_rows(

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 import zmq
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.errors import ConfigError, CortexwireError
 from cortexwire.pipeline.commands import (
     AttachBundle,
@@ -30,6 +31,7 @@ from cortexwire.pipeline.commands import (
     decode_request,
     encode_command,
 )
+from cortexwire.runtime.curve import CurveServer
 from cortexwire.runtime.recorder.status import recorder_state
 from cortexwire.runtime.staging import Stager, Staging
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
@@ -109,6 +111,7 @@ class ControlServer:
         prepare: Loads in the control thread what a command needs (an overlay's file), so that the hot loop
             does not; it raises a `CortexwireError` to turn the command down.
         timeout_s: How long a command may wait for the hot loop.
+        curve: Protects it where other machines reach it.
 
     Raises:
         ConfigError: The endpoint cannot be bound.
@@ -120,6 +123,7 @@ class ControlServer:
         telemetry: Path,
         prepare: Callable[[Command], None] | None = None,
         timeout_s: float = 2.0,
+        curve: CurveServer | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._prepare = prepare
@@ -129,13 +133,16 @@ class ControlServer:
         self._reader: TelemetryReader | None = None
         self._stop = threading.Event()
         self._context = zmq.Context()
+        self._attendant = None if curve is None else curve.attend(self._context)
         self._socket = self._context.socket(zmq.ROUTER)
+        if curve is not None:
+            curve.secure(self._socket, endpoint)
         self._socket.set(zmq.LINGER, _LAST_REPLY_MS)
         self._socket.set(zmq.MAXMSGSIZE, _LONGEST_REQUEST_BYTES)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
-            self._context.destroy()
+            self._end()
             raise ConfigError(f"control: cannot bind {endpoint}: {error.strerror}") from error
         self.endpoint = endpoint
         self._thread = threading.Thread(target=self._serve, name="cortexwire-control", daemon=True)
@@ -172,6 +179,11 @@ class ControlServer:
             self._thread.join()
         if self._reader is not None:
             self._reader.close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._attendant is not None:
+            self._attendant.close()
         self._context.destroy()
 
     def _serve(self) -> None:
@@ -311,11 +323,13 @@ class ControlClient:
     Args:
         endpoint: Where the engine listens (`RunDir.control_endpoint`).
         timeout_s: How long to wait for an answer.
+        curve: Keys, for an engine that wants them.
     """
 
-    def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, endpoint: str, timeout_s: float = 5.0, curve: CurveClient | None = None) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
+        self._curve = curve
         self._context = zmq.Context()
         self._socket = self._connect()
 
@@ -323,6 +337,8 @@ class ControlClient:
         socket = self._context.socket(zmq.REQ)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVTIMEO, int(self._timeout_s * 1000))
+        if self._curve is not None:
+            self._curve.secure(socket)
         socket.connect(self.endpoint)
         return socket
 

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 import zmq
 
+from cortexwire.clients.sockets import is_local
 from cortexwire.config import EngineConfig
 from cortexwire.errors import StartupError
 from cortexwire.pipeline.commands import Command
@@ -26,6 +27,7 @@ from cortexwire.runtime.assembly import Problems, assemble
 from cortexwire.runtime.budget_watch import BudgetWatch
 from cortexwire.runtime.budgets import read_budgets
 from cortexwire.runtime.control import ControlServer
+from cortexwire.runtime.curve import CurveServer, curve_server
 from cortexwire.runtime.histogram import LatencySummary
 from cortexwire.runtime.ingest import Ingest
 from cortexwire.runtime.loop import COUNTERS, HotLoop, LoopParts, PipelineLike
@@ -40,7 +42,6 @@ from cortexwire.wire import Start
 
 # How long a control request may keep the interpreter when a frame comes; Python's own 5 ms is a late bin.
 _SWITCH_INTERVAL_S = 1e-4
-_LOCAL_PREFIXES = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:")
 
 C = TypeVar("C", bound="_Closable")
 Build = Callable[[EngineConfig], tuple[PipelineLike, Callable[[Command], None], Start]]
@@ -133,22 +134,25 @@ class Engine:
         opening = _Opening(opened)
         built = opening.attempt(lambda: self._build(config))
         pipeline, prepare, start = (None, None, None) if built is None else built
-        local = config.ingest.endpoint.startswith(_LOCAL_PREFIXES)
+        local = is_local(config.ingest.endpoint)
         watch = opening.attempt(lambda: self._watch(pipeline, local))
         context = opened.enter_context(self._context())
+        curve = opening.attempt(lambda: curve_server(config))
+        if curve is not None:
+            opening.open(lambda: curve.attend(context))
         tap = control = telemetry = None
         if opening.open(self._take_run_dir) is not None:
             if config.tap.enabled:
                 tap = opening.open(lambda: TapWriter(self.run_dir.tap, config.tap.megabytes))
-            control = opening.open(lambda: self._control(prepare))
+            control = opening.open(lambda: self._control(prepare, curve))
             if pipeline is not None and watch is not None:
                 telemetry = opening.attempt(lambda: self._telemetry(pipeline, watch))
         outputs_per_bin = 1 if pipeline is None else pipeline.outputs_per_bin
-        publisher = opening.open(lambda: Publisher(config.output, context, outputs_per_bin))
+        publisher = opening.open(lambda: Publisher(config.output, context, outputs_per_bin, curve))
         # Compiled before the first packet can come, so that none waits; but not in vain.
         if pipeline is not None and not opening.found:
             pipeline.warm_up()
-        ingest = opening.open(lambda: Ingest(config.ingest, context))
+        ingest = opening.open(lambda: Ingest(config.ingest, context, curve))
         if pipeline is None or start is None or control is None or telemetry is None:
             return None, opening.found
         if opening.found or watch is None or publisher is None or ingest is None:
@@ -181,9 +185,9 @@ class Engine:
             context.set(zmq.THREAD_PRIORITY, priority)
         return context
 
-    def _control(self, prepare: Callable[[Command], None] | None) -> ControlServer:
+    def _control(self, prepare: Callable[[Command], None] | None, curve: CurveServer | None) -> ControlServer:
         endpoint = self.config.control or self.run_dir.control_endpoint
-        return ControlServer(endpoint, self.run_dir.telemetry, prepare)
+        return ControlServer(endpoint, self.run_dir.telemetry, prepare, curve=curve)
 
     def _watch(self, pipeline: PipelineLike | None, same_host: bool) -> BudgetWatch:
         budgets = None if self.config.budgets is None else read_budgets(self.config.budgets)

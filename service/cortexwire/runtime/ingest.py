@@ -12,6 +12,7 @@ import zmq
 
 from cortexwire.config import IngestSettings
 from cortexwire.errors import ConfigError
+from cortexwire.runtime.curve import CurveServer
 
 _LONGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """A peer that sends more is disconnected; 64 MiB is 8 s of 96 channels at 30 kHz, far beyond any packet."""
@@ -23,12 +24,15 @@ class Ingest:
     Args:
         settings: Endpoint, kind of socket, bind or connect, depth of the queue.
         context: ZeroMQ context whose I/O thread serves the socket.
+        curve: Protects it where other machines reach it.
 
     Raises:
         ConfigError: The endpoint cannot be bound or connected to.
     """
 
-    def __init__(self, settings: IngestSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, settings: IngestSettings, context: zmq.Context[zmq.Socket[bytes]], curve: CurveServer | None = None
+    ) -> None:
         pull = settings.socket == "pull"
         self._socket = context.socket(zmq.PULL if pull else zmq.SUB)
         self._timeout_ms = -1
@@ -36,6 +40,8 @@ class Ingest:
         self._socket.set(zmq.RCVHWM, max(1, math.ceil(settings.high_water_ms / settings.packet_ms)))
         self._socket.set(zmq.MAXMSGSIZE, _LONGEST_MESSAGE_BYTES)
         self._socket.set(zmq.RECONNECT_IVL_MAX, 1000)
+        if curve is not None:
+            curve.secure(self._socket, settings.endpoint)
         if not pull:
             self._socket.set(zmq.SUBSCRIBE, b"")
         try:

@@ -11,6 +11,7 @@ import zmq
 
 from cortexwire.config import OutputSocketSettings
 from cortexwire.errors import ConfigError
+from cortexwire.runtime.curve import CurveServer
 
 MESSAGES_PER_BIN = 2
 """A decoded and a safe message."""
@@ -30,13 +31,18 @@ class Publisher:
         settings: Endpoint, bind or connect, depth of the queues.
         context: ZeroMQ context whose I/O thread serves the socket.
         outputs_per_bin: Outputs that come in the time of a bin, so that a queue holds as much time however many.
+        curve: Protects it where other machines reach it.
 
     Raises:
         ConfigError: The endpoint cannot be bound or connected to.
     """
 
     def __init__(
-        self, settings: OutputSocketSettings, context: zmq.Context[zmq.Socket[bytes]], outputs_per_bin: int = 1
+        self,
+        settings: OutputSocketSettings,
+        context: zmq.Context[zmq.Socket[bytes]],
+        outputs_per_bin: int = 1,
+        curve: CurveServer | None = None,
     ) -> None:
         self.sent = 0
         self.sent_bytes = 0
@@ -44,6 +50,8 @@ class Publisher:
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.SNDHWM, max(BURST, settings.high_water_bins * MESSAGES_PER_BIN) * outputs_per_bin)
         self._socket.set(zmq.SNDBUF, _SEND_BUFFER_BYTES * settings.high_water_bins)
+        if curve is not None:
+            curve.secure(self._socket, settings.endpoint)
         try:
             if settings.bind:
                 self._socket.bind(settings.endpoint)

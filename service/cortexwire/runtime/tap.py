@@ -35,7 +35,7 @@ ring back now and then, and the first write to each page after that costs about 
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
@@ -62,6 +62,9 @@ _HEADER = Struct("<4sHxxQQQQQIxxxx16s")
 _ID = slice(56, 72)
 _CAPACITY, _HEAD, _TAIL, _RECORDS, _WRITERS = range(1, 6)
 _PAYLOAD_BYTES_AT = 16
+_KIND_AT = 6
+_PEEK = Struct("<H16xI")
+_KINDS = {int(kind): kind for kind in RecordKind}
 _SKIP = bytes(8)
 _INDEX_MASK = 0xFFFFFFFF
 
@@ -409,6 +412,29 @@ class TapReader:
                 buffer.extend(bytes(missing))
         elif self._ring.words[_TAIL] <= self._cursor:
             self._cursor, self._why = record, "damaged"
+
+    def next_of(self, wanted: Callable[[RecordKind, memoryview], bool]) -> TapRecord | None:
+        """Return the next record that is wanted, or None when there is none yet; others are passed by, not copied.
+
+        Args:
+            wanted: Is told the kind of a record and where its payload begins (up to 8 bytes, padding included);
+                the writer may be overwriting it, so what is seen there is only good for passing by.
+        """
+        while True:
+            ring, cursor = self._ring, self._cursor
+            at = cursor % ring.capacity
+            if ring.words[_TAIL] <= cursor < ring.words[_HEAD] and not ring.is_skip(at):
+                kind, index = _PEEK.unpack_from(ring.bytes, at + _KIND_AT)
+                start = at + RECORD_HEADER_BYTES
+                after = ring.after(cursor)
+                passed_by = kind in _KINDS and not wanted(_KINDS[kind], ring.bytes[start : start + 8])
+                if passed_by and ring.words[_TAIL] <= cursor and after <= ring.words[_HEAD]:
+                    self._cursor = after
+                    self._count(index)
+                    continue
+            record = self.next()
+            if record is None or wanted(record.kind, memoryview(record.payload)):
+                return record
 
     def _copy(self, position: int) -> TapRecord | int:
         """Copy the record at `position`, or say where to go on when there is none."""

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import zmq
 
+from cortexwire.clients.curve import CurveClient
 from cortexwire.clients.simulator.settings import SimulatorSettings
 from cortexwire.clients.simulator.simulator import Simulator
 from cortexwire.clients.sockets import close_sender, open_sender
@@ -63,6 +64,7 @@ def run_simulator(
     epoch: int | None = None,
     source: int = 0,
     on_ready: Callable[[str], None] | None = None,
+    curve: CurveClient | None = None,
 ) -> SimulatorSummary:
     """Send the simulated rig in real time until `seconds` have passed, `stop` is set, or Ctrl-C.
 
@@ -82,6 +84,7 @@ def run_simulator(
         epoch: Name of the stream; random when `None`.
         source: Number of the source.
         on_ready: Called with the endpoint, its port resolved, once the socket stands.
+        curve: Keys, for an engine that wants them.
 
     Raises:
         ConfigError: The packet size is not positive, or the endpoint cannot be used.
@@ -103,7 +106,7 @@ def run_simulator(
     stop = stop or threading.Event()
     with zmq.Context() as context:
         try:
-            out = open_sender(context, socket, endpoint, bind, queue)
+            out = open_sender(context, socket, endpoint, bind, queue, curve)
         except ConfigError as error:
             raise ConfigError(f"simulator: expected a usable endpoint, got {endpoint!r}: {error}") from error
         finished = False

@@ -1,0 +1,75 @@
+"""How the end of what was begun is seen: in what the engine leaves in its run directory, and in its answers."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from cortexwire.api.engine import EngineLink
+from cortexwire.api.jobs import JobError, Step
+from cortexwire.api.monitor import Monitor
+from cortexwire.runtime.telemetry import TelemetrySnapshot
+
+_LOOK_S: Final = 0.2
+_SHARES: Final = {"loading": 0.1, "warming": 0.4, "shadow": 0.7}
+
+Steps = AsyncGenerator[Step, None]
+
+
+def _engine(monitor: Monitor, pid: int) -> TelemetrySnapshot:
+    monitor.refresh()
+    engine = monitor.engine
+    if engine is None or engine.pid != pid or engine.writer not in ("live", "stale"):
+        raise JobError(f"the engine (process {pid}) is gone")
+    return engine
+
+
+def _pid(monitor: Monitor) -> int:
+    return -1 if monitor.engine is None else monitor.engine.pid
+
+
+async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms: float) -> Steps:
+    """Thresholds being measured anew, from a bin on over some seconds of observed signal."""
+    pid = _pid(monitor)
+    bins = max(1.0, seconds * 1000 / bin_ms) if bin_ms else 0.0
+    while True:
+        status = _engine(monitor, pid).status
+        if status.bin >= from_bin and status.state != "calibrating":
+            break
+        share = (status.bin - from_bin) / bins if bins else 0.0
+        yield Step(min(0.99, max(0.0, share)), f"calibrating, engine {status.state}")
+        await asyncio.sleep(_LOOK_S)
+    yield Step(1.0, "done", {"from_bin": from_bin, "calibrated_by_bin": status.bin})
+
+
+async def staging(monitor: Monitor, link: EngineLink) -> Steps:
+    """A bundle being loaded, warmed, and settling in shadow."""
+    pid = _pid(monitor)
+    while True:
+        _engine(monitor, pid)
+        monitor.learn_swap(await link.state())
+        candidate = monitor.candidate
+        if candidate is None:
+            raise JobError("the engine has no candidate: it was dropped, or this engine cannot swap bundles")
+        phase = str(candidate.get("phase"))
+        if phase == "refused":
+            raise JobError(str(candidate.get("why")))
+        if phase == "ready":
+            break
+        yield Step(_SHARES.get(phase, 0.0), phase)
+        await asyncio.sleep(_LOOK_S)
+    yield Step(1.0, "ready", candidate)
+
+
+async def takeover(monitor: Monitor, link: EngineLink, at_bin: int) -> Steps:
+    """A bundle about to decode from a bin on."""
+    pid = _pid(monitor)
+    first = monitor.bundle_hash
+    status = _engine(monitor, pid).status
+    began = status.bin
+    while status.bin < at_bin:
+        yield Step(min(0.99, (status.bin - began) / max(1, at_bin - began)), f"bin {status.bin} of {at_bin}")
+        await asyncio.sleep(_LOOK_S)
+        status = _engine(monitor, pid).status
+    monitor.learn_swap(await link.state())
+    result = {"at_bin": at_bin, "bundle_hash": f"{status.bundle_hash:016x}", "previous": f"{first:016x}"}
+    yield Step(1.0, "done", result)

@@ -1,0 +1,1 @@
+"""The routes, one module per theme; each makes a router for a service."""

@@ -1,0 +1,57 @@
+"""The hot swap: a bundle is staged, runs in shadow, takes over, and may be rolled back."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from cortexwire.api import schemas
+from cortexwire.api.following import staging, takeover
+from cortexwire.api.problems import ProblemError
+from cortexwire.api.service import Control, Service, answer, answer_job
+from cortexwire.errors import ConfigError
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/v1/bundle", tags=["bundles"])
+    jobs, monitor, link = service.jobs, service.monitor, service.link
+
+    @routes.post("/stage", response_model=schemas.JobAnswer, status_code=202, summary="Load a bundle beside the other")
+    async def stage(request: Request, body: schemas.BundleChoice) -> Response:
+        jobs.check_room()
+        control = Control(service, request, "stage_bundle", body.model_dump(exclude_defaults=True))
+        try:
+            bundle = service.catalogue.bundle(body.asked, monitor.start)
+            overlay = None if body.overlay is None else str(service.catalogue.overlay(body.overlay)[0].absolute())
+        except ConfigError as error:
+            problem = ProblemError(404, str(error))
+            control.refused(problem)
+            raise problem from error
+        await control.apply(
+            {
+                "command": "stage_bundle",
+                "path": str(bundle.path.absolute()),
+                "sha256": body.sha256 or bundle.sha256,
+                "overlay": overlay,
+            }
+        )
+        return answer_job(jobs.begin("stage_bundle", staging(monitor, link)))
+
+    @routes.post("/activate", response_model=schemas.JobAnswer, status_code=202, summary="Let the candidate take over")
+    async def activate(request: Request, body: schemas.Activation) -> Response:
+        jobs.check_room()
+        values = body.model_dump()
+        control = Control(service, request, "activate_bundle", values)
+        at_bin = await control.apply({"command": "activate_bundle", **values})
+        return answer_job(jobs.begin("activate_bundle", takeover(monitor, link, at_bin)))
+
+    @routes.post("/rollback", response_model=schemas.Applied, summary="Go back to the bundle before")
+    async def rollback(request: Request) -> Response:
+        control = Control(service, request, "rollback_bundle", {})
+        return answer({"bin": await control.apply({"command": "rollback_bundle"})})
+
+    @routes.post("/unstage", response_model=schemas.Applied, summary="Drop the candidate")
+    async def unstage(request: Request) -> Response:
+        control = Control(service, request, "unstage_bundle", {})
+        return answer({"bin": await control.apply({"command": "unstage_bundle"})})
+
+    return routes
