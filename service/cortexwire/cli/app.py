@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from cortexwire.cli import bench, bundles, comparing, control, demo, engine, inspect, recordings, rig, subscribe
+from cortexwire.cli import bench, bundles, comparing, control, demo, engine, inspect, recordings, rig, serve, subscribe
 from cortexwire.cli.help import examples
 from cortexwire.errors import CortexwireError
 from cortexwire.runtime.children import ChildError
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, engine, control, subscribe, rig, recordings, bundles, comparing, inspect, bench):
+for module in (demo, engine, serve, control, subscribe, rig, recordings, bundles, comparing, inspect, bench):
     module.register(app)
 
 
