@@ -95,8 +95,9 @@ def _parts(
     settings: "EngineConfig", arguments: list[str], given: dict[str, Any], wants: dict[str, Any]
 ) -> list["Part"]:
     """The parts, in the order in which they are to be ended."""
+    from cortexwire.runtime.children import command_line
     from cortexwire.runtime.rundir import RunDir
-    from cortexwire.runtime.supervisor import EnginePart, Part
+    from cortexwire.runtime.supervisor import EnginePart, Part, WebPart
 
     around = settings.supervisor
     engine = EnginePart(
@@ -110,12 +111,13 @@ def _parts(
     where = ["--json", "--run-dir", str(settings.run_dir)]
     if given["config"] is not None:
         where += ["--config", str(given["config"])]
+    where += [part for text in given["assignments"] or () for part in ("--set", text)]
     if _is_wanted(settings, "api", wants["api"]):
-        parts.append(Part("api", ["api", *where]))
+        parts.append(WebPart("api", command_line(["api", *where])))
     folder = wants["record"]
     if _is_wanted(settings, "recorder", True if folder is not None else None):
         out = [] if folder is None else ["--out", str(folder)]
-        parts.append(Part("recorder", ["record", *where, *out], stop_s=RECORDER_STOP_S))
+        parts.append(Part("recorder", command_line(["record", *where, *out]), stop_s=RECORDER_STOP_S))
     return parts
 
 

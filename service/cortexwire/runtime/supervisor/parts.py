@@ -5,7 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
+from cortexwire.runtime.children import command_line
 from cortexwire.runtime.rundir import RunDir
+from cortexwire.runtime.supervisor.asking import Asking
 from cortexwire.runtime.supervisor.lastgood import LastGood
 from cortexwire.runtime.supervisor.pulse import Beat, EngineView
 
@@ -13,6 +15,8 @@ START_S: Final = 180.0
 """Longest wait for a part to be ready; the first start on a machine compiles the kernels."""
 STOP_S: Final = 10.0
 """Longest wait for a part that was asked to end."""
+WEB_HUNG_S: Final = 15.0
+"""A web server without an answer for so long hangs; a busy one may take seconds."""
 
 
 class Part:
@@ -23,9 +27,10 @@ class Part:
 
     Args:
         name: What it is called in messages.
-        command: Its command line after `cortexwire`.
+        command: Its command line; `cortexwire.runtime.children.command_line` makes one of our own.
         vital: Whether the service ends when this part is given up, or ends by itself in good order.
         beat: Its heartbeat, if it has one.
+        hung_after_s: Silence of the heartbeat by which it counts as hung; as the settings say by default.
         start_s: Longest wait for its ready line.
         stop_s: Longest wait for its end, before it is ended by force.
     """
@@ -37,6 +42,7 @@ class Part:
         *,
         vital: bool = False,
         beat: Beat | None = None,
+        hung_after_s: float | None = None,
         start_s: float = START_S,
         stop_s: float = STOP_S,
     ) -> None:
@@ -44,6 +50,7 @@ class Part:
         self.command = list(command)
         self.vital = vital
         self.beat = beat
+        self.hung_after_s = hung_after_s
         self.start_s = start_s
         self.stop_s = stop_s
 
@@ -96,7 +103,7 @@ class EnginePart(Part):
         self._view = EngineView(run_dir.telemetry)
         self._last_good = LastGood(run_dir, rearm, resume)
         self._wants_standby = standby
-        super().__init__("engine", ["engine", "--json", *command], vital=True, beat=self._view.beat)
+        super().__init__("engine", command_line(["engine", "--json", *command]), vital=True, beat=self._view.beat)
 
     def first(self) -> list[str]:
         """Its own command line, or after a supervisor that was killed that of a start again."""
@@ -128,3 +135,35 @@ class EnginePart(Part):
         self._view.close()
         if orderly:
             self._last_good.forget()
+
+
+class WebPart(Part):
+    """A part that answers HTTP: it works as long as it answers anything at all.
+
+    Its ready line names its `url`.
+
+    Args:
+        name: What it is called in messages.
+        command: Its command line.
+        path: What it is asked for.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], path: str = "/healthz") -> None:
+        self._path = path
+        self._asking: Asking | None = None
+        super().__init__(name, command, beat=self._answers, hung_after_s=WEB_HUNG_S)
+
+    def _answers(self, pid: int) -> int | None:
+        return None if self._asking is None else self._asking.answers
+
+    def is_ready(self, said: Mapping[str, Any]) -> None:
+        """Ask it again and again from now on."""
+        self.close(orderly=True)
+        if isinstance(url := said.get("url"), str):
+            self._asking = Asking(url + self._path)
+
+    def close(self, orderly: bool) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any, Final
 
-from cortexwire.runtime.children import child_environment, command_line, how_it_ended
+from cortexwire.runtime.children import child_environment, how_it_ended
 
 LAST_LINES: Final = 12
 """Lines kept of what a process said that is no log."""
@@ -27,21 +27,12 @@ class PartProcess:
 
     Args:
         name: What it is called.
-        arguments: Its command line after `cortexwire`.
+        command: Its command line.
         started_s: When, on the supervisor's clock.
-        env: Its environment; this process's own by default.
         told: Whether it waits for a word on its standard input.
     """
 
-    def __init__(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        started_s: float,
-        env: Mapping[str, str] | None = None,
-        *,
-        told: bool = False,
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], started_s: float, *, told: bool = False) -> None:
         self.name = name
         self.started_s = started_s
         self.ready_s: float | None = None
@@ -49,11 +40,11 @@ class PartProcess:
         self.summary: dict[str, Any] | None = None
         self.said: deque[str] = deque(maxlen=LAST_LINES)
         self._process = subprocess.Popen(
-            command_line(arguments),
+            list(command),
             stdin=subprocess.PIPE if told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=child_environment(os.environ if env is None else env),
+            env=child_environment(os.environ),
             start_new_session=True,
         )
         self._partial: dict[int, bytes] = {}

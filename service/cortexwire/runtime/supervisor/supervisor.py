@@ -135,7 +135,7 @@ class Supervisor:
 
     def _start(self, stop: threading.Event) -> None:
         for watched in self._all:
-            self._open(watched, watched.part.first())
+            watched.process = self._process(watched.part, watched.part.first())
         while not stop.is_set():
             self._hear()
             waiting = [watched for watched in self._all if self._is_starting(watched)]
@@ -177,9 +177,9 @@ class Supervisor:
             self._log.info("started again", part=watched.part.name, pid=process.pid, after_ms=took)
         else:
             self._log.info("ready", part=watched.part.name, pid=process.pid)
-        arguments = watched.part.standby()
-        if arguments is not None and watched.spare is None:
-            watched.spare = self._process(watched.part, arguments, told=True)
+        command = watched.part.standby()
+        if command is not None and watched.spare is None:
+            watched.spare = self._process(watched.part, command, standby=True)
 
     def _keep(self, stop: threading.Event) -> None:
         """Watch over the parts until it is over."""
@@ -214,7 +214,8 @@ class Supervisor:
         if look:
             watched.part.look()
             silent_s = 0.0 if watched.pulse is None else watched.pulse.silent_s(process.pid, now)
-            if 1000 * silent_s > self._settings.hung_after_ms:
+            limit_s = watched.part.hung_after_s or self._settings.hung_after_ms / 1000
+            if silent_s > limit_s:
                 process.said.append(f"hung: no heartbeat for {silent_s:.1f} s")
                 self._kill(process)
                 return self._died(watched, process, now)
@@ -250,16 +251,14 @@ class Supervisor:
             except OSError:
                 self._close(spare)
             else:
-                spare.started_s = time.monotonic()
+                spare.name, spare.started_s = watched.part.name, time.monotonic()
                 watched.process = spare
                 return
-        self._open(watched, watched.part.again())
+        watched.process = self._process(watched.part, watched.part.again())
 
-    def _open(self, watched: _Watched, arguments: Sequence[str]) -> None:
-        watched.process = self._process(watched.part, arguments)
-
-    def _process(self, part: Part, arguments: Sequence[str], *, told: bool = False) -> PartProcess:
-        process = PartProcess(part.name, arguments, time.monotonic(), told=told)
+    def _process(self, part: Part, command: Sequence[str], *, standby: bool = False) -> PartProcess:
+        name = f"{part.name} standby" if standby else part.name
+        process = PartProcess(name, command, time.monotonic(), told=standby)
         for fd in process.open:
             self._selector.register(fd, selectors.EVENT_READ, process)
         return process
