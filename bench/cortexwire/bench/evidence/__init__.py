@@ -41,6 +41,9 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    6: {
+        "kills": "cortexwire.bench.evidence.against_kills:kill_runs",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
