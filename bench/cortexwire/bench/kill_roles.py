@@ -8,7 +8,7 @@ import time
 from hashlib import blake2b
 from typing import Any, Final
 
-import numpy as np
+from numpy.typing import NDArray
 
 from cortexwire.bench.roles import run_role, say
 from cortexwire.clients import Subscriber
@@ -24,11 +24,14 @@ def digest(frame: bytes) -> str:
     return blake2b(strip_times(frame), digest_size=12).hexdigest()
 
 
-def content(output: Output) -> str:
-    """A name for an output's velocity and counts."""
+def contents(output: Output) -> tuple[str, str]:
+    """Names for an output's counts and for its velocity; the first is empty where there are none."""
     counts = output.tensors.get("counts")
-    values = output.tensors["velocity"].astype(np.float32).tobytes()
-    return blake2b(values + (b"" if counts is None else counts.tobytes()), digest_size=12).hexdigest()
+    return "" if counts is None else _name(counts), _name(output.tensors["velocity"])
+
+
+def _name(values: NDArray[Any]) -> str:
+    return blake2b(values.tobytes(), digest_size=12).hexdigest()
 
 
 def _obey(settings: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def _hear(settings: dict[str, Any]) -> dict[str, Any]:
             out = decode_output(frame)
             rows.append((
                 int(out.kind), out.epoch, out.bin, int(out.flags), int(out.validity), out.times.published_ns, now,
-                digest(frame), content(out),
+                digest(frame), *contents(out),
             ))  # fmt: skip
     return {"rows": rows}
 

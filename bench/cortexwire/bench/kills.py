@@ -30,7 +30,7 @@ from cortexwire.runtime.children import Child
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.tap import TapReader, TapRecord
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
-from cortexwire.wire import OutFlag, OutKind, Output, RecordKind, Start, Validity, encode_output
+from cortexwire.wire import OutFlag, OutKind, Output, RecordKind, Start, Validity, decode_output, encode_output
 from cortexwire.wire.journal import decode_journal
 
 START_S: Final = 120.0
@@ -51,9 +51,7 @@ _LOOK_S: Final = 0.005
 
 
 class Heard(NamedTuple):
-    """What a subscriber noted of one output; `name` stands for all that it says but its times, `content` for its
-    velocity and counts.
-    """
+    """What a subscriber noted of one output; `name` stands for all that it says but its times."""
 
     kind: int
     epoch: int
@@ -63,7 +61,8 @@ class Heard(NamedTuple):
     published_ns: int
     heard_ns: int
     name: str
-    content: str
+    counts: str
+    velocity: str
 
     @property
     def marked(self) -> bool:
@@ -256,6 +255,14 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def first_bin(life: Life) -> int | None:
+    """The first bin that an engine decoded; None for one that decoded nothing."""
+    for record in life.records:
+        if record.kind is RecordKind.OUTPUT and (output := decode_output(record.payload)).kind is OutKind.DECODED:
+            return output.bin
+    return None
 
 
 def decoded_again(life: Life, folder: Path) -> tuple[list[str], list[str], int]:

@@ -4,6 +4,7 @@ Nearly all of an engine's start is loading libraries and compiled kernels. Whoev
 that is thrown away, makes another one within a few hundredths of a second, with whatever settings hold by then.
 """
 
+import select
 import sys
 
 import msgspec
@@ -24,7 +25,9 @@ def stand_by(config: EngineConfig) -> list[str] | None:
         StartupError: There is no such engine; with all that is wrong.
         ConfigError: The line is something else.
     """
-    assemble(config).pipeline.warm_up()
-    structlog.get_logger("cortexwire.engine").info("standing by")
+    # Whoever is called before it is ready gets ready for what it is called for.
+    if not select.select([sys.stdin], [], [], 0)[0]:
+        assemble(config).pipeline.warm_up()
+        structlog.get_logger("cortexwire.engine").info("standing by")
     line = sys.stdin.readline()
     return msgspec.json.decode(line, type=list[str]) if line.strip() else None

@@ -9,16 +9,19 @@ again after each kill, so that there is always something that could outlive it.
 
 import tempfile
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from cortexwire.bench.evidence import progress
-from cortexwire.bench.kill_roles import content
-from cortexwire.bench.kills import Heard, Killed, KilledService, decoded_again, killed_service
+from cortexwire.bench.kill_roles import contents
+from cortexwire.bench.kills import Heard, Killed, KilledService, decoded_again, first_bin, killed_service
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
 from cortexwire.config import EngineConfig
+from cortexwire.decoders import load_bundle
+from cortexwire.pipeline.pipeline import front_end_of
 from cortexwire.pipeline.settings import SafetySettings
 from cortexwire.runtime.assembly import assemble
 from cortexwire.runtime.offline import decode_frames
@@ -158,20 +161,26 @@ def _judge_lives(service: KilledService, heard: Sequence[Heard], scratch: Path) 
 
 
 def _judge_epoch(service: KilledService, heard: Sequence[Heard]) -> dict[str, Any]:
-    """Unmarked outputs of all lives equal one undisturbed decode of the epoch, from its first sample on."""
-    starts = [life.start for life in service.tap.lives]
-    values = {_text(start.thresholds_uv) for start in starts[1:]}
+    """Unmarked outputs of all lives equal one undisturbed decode of the epoch, from its first sample on.
+
+    A new engine finds out which channels are dead after `dead_after_s`, as at any start. Until then such a channel
+    is part of the reference and enters the decoder with its zeros; outputs may differ by that, as long as the decoder
+    remembers it. How many did is in the result.
+    """
+    lives = service.tap.lives
+    starts = [life.start for life in lives]
+    values = {repr(start.thresholds_uv) for start in starts[1:]}
     problems = [] if len(values) <= 1 else [f"expected the same thresholds in every life, got {len(values)} sets"]
     if any(start.config["armed"] is not True for start in starts):
         problems.append("expected every engine to be armed again")
-    undisturbed = _undisturbed(starts[-1], max((out.bin for out in heard), default=0))
+    undisturbed, unsure = _undisturbed(starts[-1], max((out.bin for out in heard), default=0))
+    begun = [found for life in lives if (found := first_bin(life)) is not None]
     decoded = [out for out in heard if out.kind == OutKind.DECODED]
     unmarked = [out for out in decoded if not out.marked]
-    differing = [out.bin for out in unmarked if undisturbed.get(out.bin) != out.content]
-    if differing:
-        problems.append(
-            f"{len(differing)} unmarked outputs differ from the undisturbed decode, first bin {differing[0]}"
-        )
+    differing = [out.bin for out in unmarked if undisturbed[out.bin] != (out.counts, out.velocity)]
+    late = [bin_ for bin_ in differing if bin_ - max(at for at in begun if at <= bin_) > unsure]
+    if late:
+        problems.append(f"{len(late)} unmarked outputs differ from the undisturbed decode, first at bin {late[0]}")
     twice = len(decoded) - len({out.bin for out in decoded})
     if twice:
         problems.append(f"{twice} bins were decoded twice")
@@ -179,22 +188,27 @@ def _judge_epoch(service: KilledService, heard: Sequence[Heard]) -> dict[str, An
         "decoded": len(decoded),
         "unmarked": len(unmarked),
         "unmarked_equal_to_undisturbed": len(unmarked) - len(differing),
+        "differing_before_dead_channels_were_known": len(differing) - len(late),
         "problems": problems,
     }
 
 
-def _text(values: Sequence[float | None] | None) -> str:
-    return repr(None if values is None else list(values))
+def _undisturbed(start: Start, last_bin: int) -> tuple[dict[int, tuple[str, str]], int]:
+    """Counts and velocity of every bin of the epoch, from one pipeline that knows the thresholds at once.
 
-
-def _undisturbed(start: Start, last_bin: int) -> dict[int, str]:
-    """Velocity and counts of every bin of the epoch, as digests, from one pipeline that knows the thresholds at once."""
-    session = SimulatedSession(SimulatorSettings(channels=CHANNELS, seed=SEED), seconds=(last_bin + 2) * 0.02)
+    Gives beside them how many bins an engine takes to know, and then to have forgotten that it did not, which channels
+    are dead.
+    """
+    bundle = load_bundle(Path(start.bundle))
+    bin_s = bundle.manifest.stream.bin_ms / 1000
+    session = SimulatedSession(SimulatorSettings(channels=CHANNELS, seed=SEED), seconds=(last_bin + 2) * bin_s)
     config = EngineConfig.model_validate(start.config)
     pipeline = assemble(config, live=False).pipeline
     packets = session_packets(session, _PACKET, EPOCH, 0, session.n_samples)
     outputs = decode_frames(pipeline, packets)
-    return {out.bin: content(out) for out in outputs if out.kind is OutKind.DECODED}
+    found = {out.bin: contents(out) for out in outputs if out.kind is OutKind.DECODED}
+    known = front_end_of(bundle, config.front_end).dead_after_s / bin_s
+    return found, ceil(known) + 1 + bundle.manifest.memory_bins
 
 
 def _judge_obedience(obeyed: dict[str, Any], kills: Sequence[Killed], heard: Sequence[Heard]) -> dict[str, Any]:
