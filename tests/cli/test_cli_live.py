@@ -13,6 +13,7 @@ import pytest
 from cortexwire.clients import Subscriber
 from cortexwire.decoders import StreamSpec
 from cortexwire.runtime.children import Child, ChildError, command_line
+from cortexwire.runtime.rundir import RunDir
 from cortexwire.signal.design import design_filter
 from cortexwire.signal.settings import FilterSettings
 from cortexwire.training import seeded_bundle
@@ -116,6 +117,26 @@ def test_a_service_that_cannot_start_says_all_that_is_wrong(tmp_path: Path) -> N
         assert "2 problem(s) at start-up" in said
         assert f"- engine: {tmp_path}/nothing" in said
         assert "- engine: thresholds: cannot read" in said
+
+
+def test_a_service_goes_on_where_a_killed_supervisor_had_to_leave_off(tmp_path: Path) -> None:
+    arguments = [*engine_arguments(tmp_path)[1:], "--no-standby"]
+    rig = ["replay", SOURCE, "--endpoint", f"ipc://{tmp_path}/in", "--socket", "push", "--connect", "--json"]
+    run_dir = RunDir(tmp_path / "run")
+    with Child("supervisor", ["serve", *arguments]) as supervisor:
+        engine = first_line(supervisor)["engine"]["pid"]
+        with Child("rig", rig) as sender:
+            until(lambda: sender.poll() is not None)
+        until(lambda: run_dir.last_good.exists() and "thresholds" in json.loads(run_dir.last_good.read_bytes()))
+        thresholds = run_dir.thresholds.read_bytes()
+        os.kill(supervisor.pid, signal.SIGKILL)
+        until(lambda: not is_running(engine))
+    with Child("supervisor", ["serve", *arguments, "--resume"]) as supervisor:
+        first_line(supervisor)
+        start = json.loads(run_dir.start.read_bytes())
+        assert start["thresholds_uv"] == json.loads(thresholds)["thresholds_uv"]
+        assert supervisor.stop(30) == 0
+    assert not run_dir.last_good.exists()
 
 
 def test_a_service_is_told_what_the_engine_would_not_take(command: Command) -> None:

@@ -265,6 +265,17 @@ def first_bin(life: Life) -> int | None:
     return None
 
 
+def config_of(start: Start, folder: Path) -> EngineConfig:
+    """The configuration of a pipeline that begins as this one did; its thresholds are put into a file in the folder."""
+    config = EngineConfig.model_validate(start.config)
+    if start.thresholds_uv is None:
+        return config
+    # The file that the configuration names may be another one by now.
+    path = folder / "thresholds.json"
+    path.write_bytes(msgspec.json.encode({"thresholds_uv": start.thresholds_uv}))
+    return config.model_copy(update={"thresholds": path})
+
+
 def decoded_again(life: Life, folder: Path) -> tuple[list[str], list[str], int]:
     """Put a life's packets, ticks and commands into a new pipeline.
 
@@ -272,13 +283,7 @@ def decoded_again(life: Life, folder: Path) -> tuple[list[str], list[str], int]:
         Digests of its outputs, of those that the tap holds, and how many the last record brought about: an engine that
         is killed has not always sent those, or not yet noted them.
     """
-    config = EngineConfig.model_validate(life.start.config)
-    if life.start.thresholds_uv is not None:
-        # The file that the configuration names may be another one by now.
-        path = folder / "thresholds.json"
-        path.write_bytes(msgspec.json.encode({"thresholds_uv": life.start.thresholds_uv}))
-        config = config.model_copy(update={"thresholds": path})
-    pipeline = assemble(config, live=False).pipeline
+    pipeline = assemble(config_of(life.start, folder), live=False).pipeline
     again: list[str] = []
     taped: list[str] = []
     last = 0

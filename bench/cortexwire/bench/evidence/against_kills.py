@@ -17,9 +17,8 @@ import numpy as np
 
 from cortexwire.bench.evidence import progress
 from cortexwire.bench.kill_roles import contents
-from cortexwire.bench.kills import Heard, Killed, KilledService, decoded_again, first_bin, killed_service
+from cortexwire.bench.kills import Heard, Killed, KilledService, config_of, decoded_again, first_bin, killed_service
 from cortexwire.clients.simulator import SimulatedSession, SimulatorSettings
-from cortexwire.config import EngineConfig
 from cortexwire.decoders import load_bundle
 from cortexwire.pipeline.pipeline import front_end_of
 from cortexwire.pipeline.settings import SafetySettings
@@ -85,7 +84,7 @@ def _run(name: str, engine: int, api: int, pause_s: tuple[float, float], more: S
         if summary.get("restarts") != expected:
             problems.append(f"expected restarts {expected}, got {summary.get('restarts')}")
         lives = _judge_lives(service, heard, Path(scratch))
-        whole = _judge_epoch(service, heard)
+        whole = _judge_epoch(service, heard, Path(scratch))
     problems += lives.pop("problems") + whole.pop("problems")
     told = _judge_obedience(obeyed, service.kills, heard)
     found = _recovery(service.kills, heard)
@@ -160,7 +159,7 @@ def _judge_lives(service: KilledService, heard: Sequence[Heard], scratch: Path) 
     return {"lives": len(lives), "outputs_decoded_again": compared, "problems": problems}
 
 
-def _judge_epoch(service: KilledService, heard: Sequence[Heard]) -> dict[str, Any]:
+def _judge_epoch(service: KilledService, heard: Sequence[Heard], scratch: Path) -> dict[str, Any]:
     """Unmarked outputs of all lives equal one undisturbed decode of the epoch, from its first sample on.
 
     A new engine finds out which channels are dead after `dead_after_s`, as at any start. Until then such a channel
@@ -173,7 +172,7 @@ def _judge_epoch(service: KilledService, heard: Sequence[Heard]) -> dict[str, An
     problems = [] if len(values) <= 1 else [f"expected the same thresholds in every life, got {len(values)} sets"]
     if any(start.config["armed"] is not True for start in starts):
         problems.append("expected every engine to be armed again")
-    undisturbed, unsure = _undisturbed(starts[-1], max((out.bin for out in heard), default=0))
+    undisturbed, unsure = _undisturbed(starts[-1], max((out.bin for out in heard), default=0), scratch)
     begun = [found for life in lives if (found := first_bin(life)) is not None]
     decoded = [out for out in heard if out.kind == OutKind.DECODED]
     unmarked = [out for out in decoded if not out.marked]
@@ -193,7 +192,7 @@ def _judge_epoch(service: KilledService, heard: Sequence[Heard]) -> dict[str, An
     }
 
 
-def _undisturbed(start: Start, last_bin: int) -> tuple[dict[int, tuple[str, str]], int]:
+def _undisturbed(start: Start, last_bin: int, scratch: Path) -> tuple[dict[int, tuple[str, str]], int]:
     """Counts and velocity of every bin of the epoch, from one pipeline that knows the thresholds at once.
 
     Gives beside them how many bins an engine takes to know, and then to have forgotten that it did not, which channels
@@ -202,7 +201,7 @@ def _undisturbed(start: Start, last_bin: int) -> tuple[dict[int, tuple[str, str]
     bundle = load_bundle(Path(start.bundle))
     bin_s = bundle.manifest.stream.bin_ms / 1000
     session = SimulatedSession(SimulatorSettings(channels=CHANNELS, seed=SEED), seconds=(last_bin + 2) * bin_s)
-    config = EngineConfig.model_validate(start.config)
+    config = config_of(start, scratch)
     pipeline = assemble(config, live=False).pipeline
     packets = session_packets(session, _PACKET, EPOCH, 0, session.n_samples)
     outputs = decode_frames(pipeline, packets)
