@@ -87,6 +87,32 @@ def test_orders_are_what_commands_leave_in_force() -> None:
     assert orders.after(commands.Arm()).armed is True
 
 
+def test_orders_know_which_bundle_is_in_command() -> None:
+    attach = {"command": "attach_bundle", "path": "/b", "sha256": "0" * 64, "overlay": "/b.overlay"}
+    first = Orders(armed=True, overlay="/a.overlay")
+    shadow = first.after_swap(attach)
+    assert (shadow.bundle, shadow.overlay) == (None, "/a.overlay")
+    assert shadow.after_swap({"command": "unstage_bundle", "which": "candidate"}) == first
+    second = shadow.after_swap({"command": "activate_bundle", "at_bin": None})
+    assert (second.bundle, second.overlay, second.candidate) == ("/b", "/b.overlay", None)
+    assert second.after_swap({"command": "activate_bundle"}) == second
+    back = second.after_swap({"command": "rollback_bundle"})
+    assert (back.bundle, back.overlay, back.armed) == (None, "/a.overlay", True)
+    assert back.after_swap({"command": "rollback_bundle"}).bundle == "/b"
+    assert first.after_swap({"command": "rollback_bundle"}) == first
+
+
+def test_an_engine_is_started_again_with_the_bundle_that_took_over(run_dir: RunDir) -> None:
+    run_dir.orders.write_bytes(msgspec.json.encode(Orders(bundle="/b")))
+    last_good = LastGood(run_dir, rearm=False)
+    last_good.look(None)
+    assert config_of(last_good).bundle == Path("/b")
+    # Back to the configuration's own: nothing of the other one may stay.
+    run_dir.orders.write_bytes(msgspec.json.encode(Orders()))
+    last_good.look(None)
+    assert config_of(last_good).bundle == Path("b")
+
+
 def test_what_was_answered_is_written_and_what_was_refused_is_not(run_dir: RunDir) -> None:
     book = OrderBook(run_dir.orders, EngineConfig(armed=True))
     server = ControlServer(run_dir.control_endpoint, run_dir.telemetry, carried_out=book.note)

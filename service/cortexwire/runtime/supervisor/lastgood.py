@@ -92,6 +92,9 @@ class LastGood:
             "pipeline.output.gain": orders.gain,
             "pipeline.output.offset": orders.offset,
         }
+        self.settings.pop("bundle", None)
+        if orders.bundle is not None:
+            self.settings["bundle"] = str(Path(orders.bundle).absolute())
 
     def _copy(self, overlay: Path) -> str:
         """Keep an overlay as it is now; its file may be another one by the time that it is needed."""

@@ -14,6 +14,8 @@ from cortexwire.runtime.children import child_environment, how_it_ended
 LAST_LINES: Final = 12
 """Lines kept of what a process said that is no log."""
 _LONGEST_LINE: Final = 65_536
+_MOST_CHUNKS: Final = 8
+"""Pieces of what one process says that are taken at a time: who never stops talking keeps nobody from the others."""
 _KILL_S: Final = 5.0
 
 
@@ -24,6 +26,7 @@ class PartProcess:
         ready: What its ready line says; None before it came.
         summary: What its summary says; None before it came.
         said: The last that it said that is no log: why it could not start, a traceback.
+        doomed: Whether it was killed for hanging.
 
     Args:
         name: What it is called.
@@ -39,6 +42,7 @@ class PartProcess:
         self.ready: dict[str, Any] | None = None
         self.summary: dict[str, Any] | None = None
         self.said: deque[str] = deque(maxlen=LAST_LINES)
+        self.doomed = False
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE if told else subprocess.DEVNULL,
@@ -92,7 +96,7 @@ class PartProcess:
     def _lines(self, stream: IO[bytes]) -> list[str]:
         fd = stream.fileno()
         partial = self._partial.get(fd, b"")
-        while True:
+        for _ in range(_MOST_CHUNKS):
             try:
                 chunk = os.read(fd, _LONGEST_LINE)
             except BlockingIOError:
@@ -136,10 +140,15 @@ class PartProcess:
         listed = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
         return listed or ["; ".join(lines) or f"ended with {self.why()}"]
 
-    def close(self) -> None:
-        """End it by force if it still runs, and let go of its pipes; safe to call twice."""
+    def end(self) -> None:
+        """End it by force if it still runs."""
         self.signal(signal.SIGKILL)
-        self._process.wait(_KILL_S)
+        # One that waits for a broken disk ends when the disk lets it; nobody waits for that here.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_S)
+
+    def close(self) -> None:
+        """Let go of its pipes; safe to call twice."""
         for stream in (self._process.stdin, *self._streams):
             if stream is not None:
                 with suppress(BrokenPipeError):

@@ -158,9 +158,7 @@ class Supervisor:
         if process is None or process.ready is not None or process.poll() is not None:
             return False
         if time.monotonic() - process.started_s > watched.part.start_s:
-            process.said.append(f"not ready within {watched.part.start_s:g} s")
-            self._kill(process)
-            return False
+            self._give_up_on(process, f"not ready within {watched.part.start_s:g} s")
         return True
 
     def _greet(self, watched: _Watched) -> None:
@@ -216,10 +214,15 @@ class Supervisor:
             silent_s = 0.0 if watched.pulse is None else watched.pulse.silent_s(process.pid, now)
             limit_s = watched.part.hung_after_s or self._settings.hung_after_ms / 1000
             if silent_s > limit_s:
-                process.said.append(f"hung: no heartbeat for {silent_s:.1f} s")
-                self._kill(process)
-                return self._died(watched, process, now)
+                self._give_up_on(process, f"hung: no heartbeat for {silent_s:.1f} s")
         return False
+
+    def _give_up_on(self, process: PartProcess, why: str) -> None:
+        """Kill a process, once, and say why; that it is dead is noticed as with any other."""
+        if not process.doomed:
+            process.doomed = True
+            process.said.append(why)
+            process.signal(signal.SIGKILL)
 
     def _died(self, watched: _Watched, process: PartProcess, now: float) -> bool:
         name, why, code = watched.part.name, process.why(), process.poll() or 0
@@ -286,13 +289,9 @@ class Supervisor:
         event.pop("part", None)
         self._log.log(_number(level), text, part=part, **event)
 
-    def _kill(self, process: PartProcess) -> None:
-        process.signal(signal.SIGKILL)
-        while process.poll() is None:
-            time.sleep(_REAP_S)
-
     def _close(self, process: PartProcess) -> None:
-        self._kill(process)
+        """End a process by force if it still runs, hear its last, and forget it."""
+        process.end()
         self._take(process)
         for fd in process.open:
             self._selector.unregister(fd)
@@ -313,7 +312,8 @@ class Supervisor:
                 self._hear()
                 if force.is_set() or time.monotonic() > give_up:
                     self._log.warning("ended by force", part=watched.part.name)
-                    self._kill(process)
+                    process.end()
+                    break
             self._take(process)
             code = process.poll() or 0
             watched.code = code if code >= 0 else 128 - code
