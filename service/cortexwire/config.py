@@ -159,6 +159,30 @@ class SecuritySettings(_Settings):
     )
 
 
+class SupervisorSettings(_Settings):
+    """What `serve` does about a part that dies or hangs."""
+
+    rearm: bool = Field(
+        default=False,
+        description="Whether an engine that was armed when it died is armed again; otherwise an operator has to do it, "
+        "who sees first what moved and why the engine died.",
+    )
+    standby: bool = Field(
+        default=True,
+        description="Keep a second engine, compiled and idle, that takes over within a tenth of the time that a start "
+        "takes; it costs as much memory again, and no processor time.",
+    )
+    hung_after_ms: Annotated[float, Field(ge=500, allow_inf_nan=False)] = Field(
+        default=2000.0, description="A part without a heartbeat for so long hangs, is killed and started again."
+    )
+    most_restarts: Annotated[int, Field(ge=0)] = Field(
+        default=5, description="Restarts in a row before a part that keeps dying is given up."
+    )
+    settled_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=10.0, description="A part that has run for so long is sound: its next death is the first in a row."
+    )
+
+
 class EngineConfig(_Settings):
     """Everything that one engine is told."""
 
@@ -192,6 +216,7 @@ class EngineConfig(_Settings):
     realtime: RealtimeSettings = RealtimeSettings()
     api: ApiSettings = ApiSettings()
     security: SecuritySettings = SecuritySettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
 
     @model_validator(mode="after")
     def _overlay_needs_bundle(self) -> Self:

@@ -13,6 +13,7 @@ import pytest
 from cortexwire.clients import Subscriber
 from cortexwire.decoders import StreamSpec
 from cortexwire.runtime.children import Child, ChildError, command_line
+from cortexwire.runtime.rundir import RunDir
 from cortexwire.signal.design import design_filter
 from cortexwire.signal.settings import FilterSettings
 from cortexwire.training import seeded_bundle
@@ -92,17 +93,66 @@ def test_a_recording_goes_through_an_engine_and_its_state_is_told(
     assert summary["counters"]["lost_packets"] == 0
 
 
-def test_a_supervisor_passes_signals_on_and_exits_as_its_engine_does(tmp_path: Path) -> None:
+def test_a_service_says_where_its_parts_are_and_ends_them_at_ctrl_c(tmp_path: Path) -> None:
     with Child("supervisor", ["serve", *engine_arguments(tmp_path)[1:]]) as supervisor:
         ready = first_line(supervisor)
-        assert ready["pid"] != supervisor.pid
-        assert supervisor.stop() == 0
-        assert "summary" in json.loads(supervisor.lines()[0])
-    with Child(
-        "supervisor", ["serve", "--bundle", str(tmp_path / "nothing"), "--run-dir", str(tmp_path / "r")]
-    ) as supervisor:
+        assert ready["pid"] == supervisor.pid
+        assert ready["engine"]["output"] == f"ipc://{tmp_path}/out"
+        assert is_running(ready["engine"]["pid"])
+        assert supervisor.stop(30) == 0
+        assert not is_running(ready["engine"]["pid"])
+        summary = json.loads(supervisor.lines()[0])["summary"]
+        assert summary["restarts"] == {"engine": 0}
+        assert summary["counters"]["frames"] == 0
+        log = [json.loads(line) for line in supervisor.last_words().splitlines()]
+        assert {line["part"] for line in log} >= {"engine"}
+
+
+def test_a_service_that_cannot_start_says_all_that_is_wrong(tmp_path: Path) -> None:
+    nothing = ["--bundle", str(tmp_path / "nothing"), "--thresholds", str(tmp_path / "none")]
+    with Child("supervisor", ["serve", *nothing, "--run-dir", str(tmp_path / "r"), "--log", "json"]) as supervisor:
         until(lambda: supervisor.poll() is not None)
         assert supervisor.stop() == 2
+        said = supervisor.last_words()
+        assert "2 problem(s) at start-up" in said
+        assert f"- engine: {tmp_path}/nothing" in said
+        assert "- engine: thresholds: cannot read" in said
+
+
+def test_a_service_goes_on_where_a_killed_supervisor_had_to_leave_off(tmp_path: Path) -> None:
+    arguments = [*engine_arguments(tmp_path)[1:], "--no-standby"]
+    rig = ["replay", SOURCE, "--endpoint", f"ipc://{tmp_path}/in", "--socket", "push", "--connect", "--json"]
+    run_dir = RunDir(tmp_path / "run")
+    with Child("supervisor", ["serve", *arguments]) as supervisor:
+        engine = first_line(supervisor)["engine"]["pid"]
+        with Child("rig", rig) as sender:
+            until(lambda: sender.poll() is not None)
+        until(lambda: run_dir.last_good.exists() and "thresholds" in json.loads(run_dir.last_good.read_bytes()))
+        thresholds = run_dir.thresholds.read_bytes()
+        os.kill(supervisor.pid, signal.SIGKILL)
+        until(lambda: not is_running(engine))
+    with Child("supervisor", ["serve", *arguments, "--resume"]) as supervisor:
+        first_line(supervisor)
+        start = json.loads(run_dir.start.read_bytes())
+        assert start["thresholds_uv"] == json.loads(thresholds)["thresholds_uv"]
+        assert supervisor.stop(30) == 0
+    assert not run_dir.last_good.exists()
+
+
+def test_a_service_is_told_what_the_engine_would_not_take(command: Command) -> None:
+    ran = command("serve", "--ingst", "tcp://x:1")
+    assert (ran.code, "No such option: --ingst" in ran.err) == (2, True)
+    ran = command("serve", "--set", "supervisor.rearmed=true")
+    assert (ran.code, "supervisor.rearmed (from --set): there is no such setting" in ran.err) == (2, True)
+
+
+def test_a_standby_engine_ends_when_nobody_will_tell_it_anything(tmp_path: Path) -> None:
+    # A child's standard input is empty.
+    with Child("standby", [*engine_arguments(tmp_path), "--standby"]) as standby:
+        until(lambda: standby.poll() is not None)
+        assert standby.stop() == 0
+        assert not standby.lines()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

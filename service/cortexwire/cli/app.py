@@ -24,6 +24,7 @@ from cortexwire.cli import (
     record,
     recordings,
     rig,
+    serve,
     sessions,
     subscribe,
 )
@@ -48,7 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _MODULES: Final = (
-    *(demo, engine, record, api, keys, control, subscribe, rig),
+    *(demo, serve, engine, record, api, keys, control, subscribe, rig),
     *(recordings, log, bundles, comparing, inspect, sessions, export, bench),
 )
 for module in _MODULES:

@@ -96,15 +96,25 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
-def log_to_stderr() -> None:
-    """Send the log of this process to standard error: coloured words on a terminal, JSON lines elsewhere."""
+def log_to_stderr(json: bool | None = None) -> None:
+    """Send the log of this process to standard error.
+
+    Args:
+        json: Whether as JSON lines, or else as coloured words; None means words on a terminal and JSON elsewhere.
+    """
     import structlog
 
-    human = sys.stderr.isatty()
+    human = sys.stderr.isatty() if json is None else not json
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+    def stamped(logger: Any, method: str, event: Any) -> Any:
+        """What another process logged keeps its own time."""
+        return event if "timestamp" in event else stamp(logger, method, event)
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            stamped,
             _redact,
             *([] if human else [structlog.processors.dict_tracebacks]),
             structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(default=str),

@@ -1,6 +1,7 @@
-"""`engine` and `serve`: one engine in the foreground, or as a child of a supervisor."""
+"""`engine`: one engine in the foreground."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -14,7 +15,6 @@ from cortexwire.cli.help import examples
 if TYPE_CHECKING:
     from cortexwire.config import EngineConfig
     from cortexwire.runtime.engine import Engine, EngineSummary
-    from cortexwire.runtime.histogram import LatencySummary
 
 
 _INGEST: Final = "tcp://127.0.0.1:5555"
@@ -32,11 +32,6 @@ def register(app: typer.Typer) -> None:
             "cortexwire engine --bundle my-bundle --socket pull --bind --ingest tcp://0.0.0.0:5555 --insecure",
         ),
     )(engine)
-    app.command(
-        rich_help_panel=options.RUN,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        epilog=examples("cortexwire serve --bundle reference --armed", "cortexwire engine --help"),
-    )(serve)
 
 
 def engine(
@@ -68,6 +63,9 @@ def engine(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without CURVE keys.")] = False,
     assignments: options.Assignments = None,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Compile, then wait for a word on standard input.", hidden=True)
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Decode a stream: packets in, velocity out, until Ctrl-C.
@@ -75,32 +73,59 @@ def engine(
     Flags go before CORTEXWIRE_* variables, and these before --config. One line says that it is ready; at the end
     comes a summary.
     """
-    from cortexwire.config import load_config
     from cortexwire.runtime.engine import Engine, stop_on_signals
-    from cortexwire.runtime.shipped import budgets_file, bundle_folder
 
-    flags: dict[str, Any] = {
-        "bundle": None if bundle is None else bundle_folder(bundle),
-        "ingest.endpoint": ingest,
-        "ingest.socket": socket,
-        "ingest.bind": bind,
-        "output.endpoint": output,
-        "armed": armed,
-        "thresholds": thresholds,
-        "overlay": overlay,
-        "provider": provider,
-        "executor": executor,
-        "budgets": None if budgets is None else budgets_file(budgets),
-        "run_dir": run_dir,
-        "realtime.fifo_priority": fifo,
-        "security.insecure": insecure or None,
-    }
-    settings = load_config(config, flags=flags, assignments=assignments or ())
+    given = {
+        "config": config, "bundle": bundle, "ingest": ingest, "socket": socket, "bind": bind, "output": output,
+        "armed": armed, "thresholds": thresholds, "overlay": overlay, "provider": provider, "executor": executor,
+        "budgets": budgets, "run_dir": run_dir, "fifo": fifo, "insecure": insecure, "assignments": assignments,
+    }  # fmt: skip
     log_to_stderr()
+    settings = engine_settings(given)
+    if standby:
+        from cortexwire.runtime.standby import stand_by
+
+        word = stand_by(settings)
+        if word is None:
+            return
+        settings = engine_settings(given, word)
     with Engine(settings) as running, stop_on_signals() as stop:
         _say_ready(running, settings, json)
         summary = running.run(stop)
-    _show_summary(summary, json)
+    show_summary(_as_plain(summary), json)
+
+
+def engine_settings(given: Mapping[str, Any], more: Sequence[str] = ()) -> "EngineConfig":
+    """The configuration that the options of `engine` stand for.
+
+    Args:
+        given: The options' values by the names that they have in `engine`.
+        more: Assignments that go before all else.
+
+    Raises:
+        ConfigError: All that is wrong.
+    """
+    from cortexwire.config import load_config
+    from cortexwire.runtime.shipped import budgets_file, bundle_folder
+
+    bundle, budgets = given["bundle"], given["budgets"]
+    flags: dict[str, Any] = {
+        "bundle": None if bundle is None else bundle_folder(bundle),
+        "ingest.endpoint": given["ingest"],
+        "ingest.socket": given["socket"],
+        "ingest.bind": given["bind"],
+        "output.endpoint": given["output"],
+        "armed": given["armed"],
+        "thresholds": given["thresholds"],
+        "overlay": given["overlay"],
+        "provider": given["provider"],
+        "executor": given["executor"],
+        "budgets": None if budgets is None else budgets_file(budgets),
+        "run_dir": given["run_dir"],
+        "realtime.fifo_priority": given["fifo"],
+        "security.insecure": given["insecure"] or None,
+    }
+    return load_config(given["config"], flags=flags, assignments=(*(given["assignments"] or ()), *more))
 
 
 def _say_ready(running: "Engine", settings: "EngineConfig", json: bool) -> None:
@@ -118,28 +143,28 @@ def _say_ready(running: "Engine", settings: "EngineConfig", json: bool) -> None:
         typer.echo("ready  " + "  ".join(f"{name}={value}" for name, value in ready.items()))
 
 
-def _show_summary(summary: "EngineSummary", json: bool) -> None:
+def _as_plain(summary: "EngineSummary") -> dict[str, Any]:
+    return asdict(summary) | {"latency": {name: found._asdict() for name, found in summary.latency.items()}}
+
+
+def show_summary(summary: Mapping[str, Any], json: bool) -> None:
+    """Write what an engine did, given as plain values."""
     if json:
-        show_json({"summary": asdict(summary) | {"latency": {k: v._asdict() for k, v in summary.latency.items()}}})
+        show_json({"summary": summary})
         return
+    wall_s, cpu_s, latency, counters = (summary[name] for name in ("wall_s", "cpu_s", "latency", "counters"))
     show_rows(
         {
-            "frames": summary.frames,
-            "bins": summary.bins,
-            "time": f"{summary.wall_s:.1f} s, {100 * summary.cpu_s / max(summary.wall_s, 1e-9):.1f} % of a core",
-            **{name.replace("_", " "): _in_words(s) for name, s in summary.latency.items() if s.total},
-            "counters": ", ".join(f"{name} {count}" for name, count in summary.counters.items() if count) or "all zero",
+            "frames": summary["frames"],
+            "bins": summary["bins"],
+            "time": f"{wall_s:.1f} s, {100 * cpu_s / max(wall_s, 1e-9):.1f} % of a core",
+            **{name.replace("_", " "): _in_words(found) for name, found in latency.items() if found["total"]},
+            "counters": ", ".join(f"{name} {count}" for name, count in counters.items() if count) or "all zero",
         },
         "engine stopped",
     )
 
 
-def _in_words(found: "LatencySummary") -> str:
-    return f"p50 {found.p50_ns / 1e6:.3f}  p99 {found.p99_ns / 1e6:.3f}  max {found.max_ns / 1e6:.3f} ms"
-
-
-def serve(context: typer.Context) -> None:
-    """Supervise an engine: takes all of its options, passes signals on, and exits as it does."""
-    from cortexwire.runtime.children import supervise
-
-    raise typer.Exit(supervise(["engine", *context.args]))
+def _in_words(found: Mapping[str, int]) -> str:
+    p50, p99, most = (found[name] / 1e6 for name in ("p50_ns", "p99_ns", "max_ns"))
+    return f"p50 {p50:.3f}  p99 {p99:.3f}  max {most:.3f} ms"

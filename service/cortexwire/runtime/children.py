@@ -10,14 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from types import FrameType, TracebackType
-from typing import Final, Self
+from types import TracebackType
+from typing import Self
 
 from cortexwire.errors import CortexwireError
 from cortexwire.runtime.parent import PARENT_VARIABLE
-
-PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that a supervisor hands to its child."""
 
 _LAST_LINES = 12
 _LAST_BYTES = 16_384
@@ -125,31 +122,3 @@ class Child:
 def how_it_ended(code: int) -> str:
     """An exit code as `subprocess` gives it, in words."""
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-
-
-def supervise(arguments: Sequence[str]) -> int:
-    """Run `cortexwire` with these arguments as a child with our streams, and hand it every signal that we get.
-
-    Returns:
-        Its exit code; 128 + n when signal n ended it, as a shell says it.
-    """
-    early: list[int] = []
-    children: list[subprocess.Popen[bytes]] = []
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        if children:
-            children[0].send_signal(number)
-        else:
-            early.append(number)
-
-    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
-    try:
-        child = subprocess.Popen(command_line(arguments), env=child_environment(os.environ), start_new_session=True)
-        children.append(child)
-        for number in early:
-            child.send_signal(number)
-        code = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return code if code >= 0 else 128 - code

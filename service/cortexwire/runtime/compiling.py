@@ -45,7 +45,9 @@ class Compiling:
     def __init__(
         self, bundle: Bundle, front_end: dict[str, Any], executor: ExecutorName, *, beside: bool = False
     ) -> None:
-        token = repr((bundle.manifest.front_end, front_end, bundle.manifest.stream.kind, executor)).encode()
+        # Which channels are masked changes no kernel, and may change with each start.
+        shaping = {name: value for name, value in front_end.items() if name != "masked"}
+        token = repr((bundle.manifest.front_end, shaping, bundle.manifest.stream.kind, executor)).encode()
         self._done = use_cache() / f"compiled-{zlib.crc32(token):08x}"
         self._children: list[subprocess.Popen[bytes]] = []
         if bundle.manifest.stream.kind != "wideband" or self._done.exists():

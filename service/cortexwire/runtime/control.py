@@ -112,6 +112,7 @@ class ControlServer:
             does not; it raises a `CortexwireError` to turn the command down.
         timeout_s: How long a command may wait for the hot loop.
         curve: Protects it where other machines reach it.
+        carried_out: Told in the control thread of each command that was carried out, before it is answered.
 
     Raises:
         ConfigError: The endpoint cannot be bound.
@@ -124,9 +125,11 @@ class ControlServer:
         prepare: Callable[[Command], None] | None = None,
         timeout_s: float = 2.0,
         curve: CurveServer | None = None,
+        carried_out: Callable[[Command], None] | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._prepare = prepare
+        self._carried_out = carried_out
         self._timeout_ns = int(timeout_s * 1e9)
         self._queue: deque[PendingCommand] = deque()
         self._waiting: list[tuple[list[bytes], PendingCommand]] = []
@@ -249,6 +252,7 @@ class ControlServer:
         still: list[tuple[list[bytes], PendingCommand]] = []
         for route, pending in self._waiting:
             if pending.reply is not None:
+                self._tell(pending)
                 self._reply(route, pending.reply)
             elif now > pending.deadline_ns and pending.claim():
                 waited = self._timeout_ns / 1e9
@@ -257,8 +261,18 @@ class ControlServer:
                 still.append((route, pending))
         self._waiting = still
 
+    def _tell(self, pending: PendingCommand) -> None:
+        if self._carried_out is None or pending.reply is None or pending.reply.problem is not None:
+            return
+        try:
+            self._carried_out(pending.command)
+        # Whoever is told may fail; the command was carried out, and its sender is told so.
+        except Exception:
+            structlog.get_logger("cortexwire.control").exception("command not kept")
+
     def _withdraw_all(self) -> None:
         for route, pending in self._waiting:
+            self._tell(pending)
             withdrawn = ControlReply(problem="the engine stopped before it answered")
             self._reply(route, pending.reply or withdrawn)
 

@@ -32,6 +32,7 @@ from cortexwire.runtime.histogram import LatencySummary
 from cortexwire.runtime.ingest import Ingest
 from cortexwire.runtime.loop import COUNTERS, HotLoop, LoopParts, PipelineLike
 from cortexwire.runtime.notelog import NoteLog
+from cortexwire.runtime.orders import OrderBook
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
@@ -187,7 +188,8 @@ class Engine:
 
     def _control(self, prepare: Callable[[Command], None] | None, curve: CurveServer | None) -> ControlServer:
         endpoint = self.config.control or self.run_dir.control_endpoint
-        return ControlServer(endpoint, self.run_dir.telemetry, prepare, curve=curve)
+        orders = OrderBook(self.run_dir.orders, self.config)
+        return ControlServer(endpoint, self.run_dir.telemetry, prepare, carried_out=orders.note, curve=curve)
 
     def _watch(self, pipeline: PipelineLike | None, same_host: bool) -> BudgetWatch:
         budgets = None if self.config.budgets is None else read_budgets(self.config.budgets)

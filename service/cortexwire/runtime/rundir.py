@@ -42,6 +42,26 @@ class RunDir:
         return self.path / "start.json"
 
     @property
+    def orders(self) -> Path:
+        """What operators' commands have left in force, `cortexwire.runtime.orders`."""
+        return self.path / "orders.json"
+
+    @property
+    def last_good(self) -> Path:
+        """Settings with which a supervisor starts the engine again."""
+        return self.path / "last_good.json"
+
+    @property
+    def thresholds(self) -> Path:
+        """Thresholds that a restarted engine goes on with, as a thresholds file."""
+        return self.path / "thresholds.json"
+
+    @property
+    def overlays(self) -> Path:
+        """Copies of the overlays that were in force, by hash."""
+        return self.path / "overlays"
+
+    @property
     def recorder(self) -> Path:
         """The recorder's status map."""
         return self.path / "recorder.map"
