@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cortexwire.errors import SessionError
-from cortexwire.sessions import open_session
+from cortexwire.sessions import RecordedSession, open_session
 from cortexwire.sessions.library import describe, recordings_in
 from cortexwire.sessions.opening import find_recording
 from cortexwire.sessions.rawio import recognise
@@ -310,6 +310,7 @@ def test_a_toml_lays_columns_and_trials_of_another_file_beside_a_recording(recor
         '[trials]\nrule = "table"\nfile = "trials.csv"\nkey = "*"\n'
     )
     session = open_session(toml, recordings)
+    assert isinstance(session, RecordedSession)
     plain = open_session(nev(recordings))
     assert (session.events(0, session.n_samples) == plain.events(0, plain.n_samples)).all()
     assert session.descriptor.electrodes == plain.descriptor.electrodes

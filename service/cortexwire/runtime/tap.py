@@ -430,7 +430,7 @@ class TapReader:
                 passed_by = kind in _KINDS and not wanted(_KINDS[kind], ring.bytes[start : start + 8])
                 if passed_by and ring.words[_TAIL] <= cursor and after <= ring.words[_HEAD]:
                     self._cursor = after
-                    self._count(index)
+                    self._count(self._unwrap(index), 1)
                     continue
             record = self.next()
             if record is None or wanted(record.kind, memoryview(record.payload)):

@@ -116,7 +116,7 @@ def sorted_spikes() -> dict[str, Any]:
 
 
 def _through_engine(
-    session: RecordedSession, times: NDArray[np.intp], channels: NDArray[np.intp], n_channels: int | None = None
+    session: Session, times: NDArray[np.intp], channels: NDArray[np.intp], n_channels: int | None = None
 ) -> dict[str, Any]:
     """Replay a recording of events; compare the counts that come out with events of these samples and channels.
 
@@ -155,7 +155,7 @@ def _through_engine(
     return result
 
 
-def _to_whole_bins(session: RecordedSession) -> RecordedSession:
+def _to_whole_bins(session: Session) -> Session:
     """The same events with silence up to the end of the last bin, which is not decoded before it is over."""
     bin_samples = _bin_samples(session)
     n_samples = -(-session.n_samples // bin_samples) * bin_samples
