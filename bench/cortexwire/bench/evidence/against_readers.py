@@ -157,6 +157,7 @@ def _through_engine(
 
 def _to_whole_bins(session: Session) -> Session:
     """The same events with silence up to the end of the last bin, which is not decoded before it is over."""
+    assert isinstance(session, RecordedSession)
     bin_samples = _bin_samples(session)
     n_samples = -(-session.n_samples // bin_samples) * bin_samples
     return replace(session, signal=EventSignal(session.events(0, session.n_samples), session.n_channels, n_samples))
