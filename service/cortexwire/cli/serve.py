@@ -112,18 +112,13 @@ def _parts(
     if given["config"] is not None:
         where += ["--config", str(given["config"])]
     where += [part for text in given["assignments"] or () for part in ("--set", text)]
-    if _is_wanted(settings, "api", wants["api"]):
+    if settings.api.enabled if wants["api"] is None else wants["api"]:
         parts.append(WebPart("api", command_line(["api", *where])))
     folder = wants["record"]
-    if _is_wanted(settings, "recorder", True if folder is not None else None):
+    if folder is not None or settings.recorder.enabled:
         out = [] if folder is None else ["--out", str(folder)]
         parts.append(Part("recorder", command_line(["record", *where, *out]), stop_s=RECORDER_STOP_S))
     return parts
-
-
-def _is_wanted(settings: "EngineConfig", part: str, flag: bool | None) -> bool:
-    """Whether a part is to run: by its flag, else by `enabled` in its section of the configuration."""
-    return bool(getattr(getattr(settings, part, None), "enabled", False)) if flag is None else flag
 
 
 def _say_ready(said: dict[str, dict[str, Any]], json: bool) -> None:

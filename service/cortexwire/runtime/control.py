@@ -245,6 +245,7 @@ class ControlServer:
             if late and pending.claim():
                 return f"withdrawn: the engine did not take it in {self._timeout_ns / 1e9:g} s"
             time.sleep(_BUSY_POLL_MS / 1000)
+        self._tell(pending)
         return pending.reply.problem
 
     def _send_answers(self) -> None:
