@@ -595,7 +595,7 @@ def test_nothing_of_a_dropped_bundle_stays_though_nobody_collects(bundles: Calla
     gc.collect()
     gc.disable()
     try:
-        gone = []
+        gone = list[Callable[[], Any]]()
         for start, frame in frames:
             index = start // BIN
             if index in (4, 6, 20):
