@@ -29,6 +29,8 @@ SEED: Final = 20_260
 TAP_MEGABYTES: Final = 128
 _LONGEST_S: Final = 1.0
 _AIM_S: Final = 5.0
+_LEAST_RECORDS: Final = 2500
+"""An engine that is killed has calibrated, and decoded for a while."""
 _BACKLOG_S: Final = 0.5
 _TEAR_S: Final = 0.012
 _RECORDER: Final = {"segment_megabytes": 1, "sync_ms": 40.0}
@@ -123,8 +125,10 @@ def _kill(
 ) -> tuple[RecorderStatus, Moment]:
     """Kill at a moment; what the recorder had said by then, and what it was doing."""
     began = service.until(lambda status: status.state == "recording" and status.durable_index > 0, "a recording")
-    wait_s = rng.uniform(0.05, _LONGEST_S)
-    time.sleep(wait_s)
+    if target != "recorder":
+        enough = began.durable_index + _LEAST_RECORDS
+        service.until(lambda status: status.durable_index > enough, "records of the engine that runs")
+    time.sleep(rng.uniform(0.05, _LONGEST_S))
     victims = {
         "recorder": (service.recorder,),
         "engine": (service.engine,),
