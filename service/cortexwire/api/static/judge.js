@@ -93,7 +93,7 @@ function output({ head, tally }, stale) {
 function budget({ head }, stale) {
   const lines = Object.entries(head?.budgets ?? {});
   const over = lines.filter(([, how]) => how === "over");
-  if (!lines.length) return tile("off", "No budget", "none is watched");
+  if (!lines.length) return tile("off", "None", "no budget is watched");
   if (over.length) return tile("alarm", "OVER", over.length > 1 ? plural(over.length, "line") : short(over[0][0]));
   return tile(stale ? "off" : "ok", "Within", plural(lines.length, "line"));
 }
