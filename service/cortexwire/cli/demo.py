@@ -1,5 +1,6 @@
 """`demo`: the whole path on one machine, started by one command."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,10 +36,11 @@ def demo(
     calibration_s: Annotated[
         float, typer.Option("--calibration", min=0.1, help="Seconds of clean signal to calibrate on.")
     ] = 3.0,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page, and open it in a browser.")] = True,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines even on a terminal.")] = False,
     json: options.Json = False,
 ) -> None:
-    """A simulated rig, an engine and a live view: see the whole path at work.
+    """A simulated rig, an engine, a live view and a page in the browser: see the whole path at work.
 
     Ends with a summary; its last line is the R2 of the worse axis, decoded against intended velocity.
     """
@@ -48,9 +50,12 @@ def demo(
     from cortexwire.runtime.shipped import bundle_folder
     from cortexwire.training.metrics import r2
 
-    settings = DemoSettings(bundle_folder(bundle), seconds, seed, calibration_s)
+    drawn = sys.stdout.isatty() and not (json or plain)
+    # Without a display, a browser would be one in this very terminal.
+    browse = drawn and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    settings = DemoSettings(bundle_folder(bundle), seconds, seed, calibration_s, page, browse)
     with stop_on_signals() as stop:
-        if json or plain or not sys.stdout.isatty():
+        if not drawn:
             view: View = LineView(sys.stderr if json else sys.stdout)
             summary = run_demo(settings, view, r2, stop)
         else:

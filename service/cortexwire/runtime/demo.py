@@ -9,14 +9,16 @@ import gc
 import json
 import os
 import secrets
+import socket
 import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -37,6 +39,9 @@ QUEUE_MS: Final = 10_000.0
 START_S: Final = 180.0
 """Longest wait for the children; the first start on a machine compiles the kernels."""
 
+PAGE_PORT: Final = 8765
+"""Where the page is served, if nobody has that port."""
+
 _LONGEST_FOLDER = 60
 _LOOK_S = 0.05
 _SILENT_AFTER_S = 10.0
@@ -55,12 +60,16 @@ class DemoSettings:
         seconds: Signal to decode before it ends; endlessly when None.
         seed: Seed of the simulated run; drawn when None.
         calibration_s: Clean signal to calibrate on.
+        page: Whether to serve the page for a browser.
+        browse: Whether to open it in one.
     """
 
     bundle: Path
     seconds: float | None = None
     seed: int | None = None
     calibration_s: float = CALIBRATION_S
+    page: bool = True
+    browse: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,7 @@ class DemoScene:
         seconds: Signal to decode, or None.
         record: What was received.
         engine: The engine's telemetry, once there is some.
+        page: Address of the page for a browser, once it is served.
     """
 
     seed: int
@@ -80,6 +90,7 @@ class DemoScene:
     seconds: float | None
     record: DemoRecord
     engine: TelemetrySnapshot | None = None
+    page: str | None = None
 
 
 class View(Protocol):
@@ -183,6 +194,7 @@ class _Demo:
         self._stop = stop
         self._opened = ExitStack()
         self._telemetry: TelemetryReader | None = None
+        self._api: Child | None = None
 
     def start(self) -> None:
         """Start the children, wait until both are ready, and subscribe."""
@@ -190,6 +202,8 @@ class _Demo:
         env = {name: value for name, value in os.environ.items() if _is_kept(name)}
         self._engine = self._child("engine", self._engine_arguments(rig, outputs), env)
         self._rig = self._child("simulator", self._rig_arguments(rig), env)
+        if self._settings.page:
+            self._api = self._child("api", self._api_arguments(outputs), env)
         self._view.say("starting; the first start on a machine compiles the kernels, which takes some seconds")
         waiting = [self._engine, self._rig]
         give_up = time.monotonic() + START_S
@@ -213,6 +227,7 @@ class _Demo:
         heard, heard_at = -1, time.monotonic()
         while not self._stop.wait(_LOOK_S):
             self._check()
+            self._look_for_page()
             if self._telemetry is not None:
                 self._scene = replace_engine(self._scene, self._telemetry.read())
             self._view.show(self._scene)
@@ -247,6 +262,17 @@ class _Demo:
         self._engine.check()
         self._rig.check()
 
+    def _look_for_page(self) -> None:
+        """Say where the page is, once it is there; the demo does without one whose process ended."""
+        if self._api is None or self._scene.page is not None:
+            return
+        for line in self._api.lines():
+            page: str = json.loads(line)["ready"]["url"]
+            self._scene = replace(self._scene, page=page)
+            self._view.say(f"page {page}")
+            if self._settings.browse:
+                webbrowser.open(page)
+
     def _engine_arguments(self, rig: str, outputs: str) -> list[str]:
         chosen = {
             "front_end.threshold.calibration_s": self._settings.calibration_s,
@@ -260,6 +286,12 @@ class _Demo:
             "--ingest", rig, "--output", outputs, "--run-dir", str(self._folder / "run"), *sets,
         ]  # fmt: skip
 
+    def _api_arguments(self, outputs: str) -> list[str]:
+        return [
+            "api", "--json", "--run-dir", str(self._folder / "run"), "--bind", f"127.0.0.1:{free_port(PAGE_PORT)}",
+            "--set", f"output.endpoint={outputs}",
+        ]  # fmt: skip
+
     def _rig_arguments(self, rig: str) -> list[str]:
         stream = self._bundle.manifest.stream
         return [
@@ -269,9 +301,19 @@ class _Demo:
         ]  # fmt: skip
 
 
+def free_port(wanted: int) -> int:
+    """This port of the loopback if nobody has it, else one that nobody has."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise ConfigError("demo: expected a free port on 127.0.0.1, got none")
+
+
 def replace_engine(scene: DemoScene, engine: TelemetrySnapshot) -> DemoScene:
     """The same scene with newer telemetry."""
-    return DemoScene(scene.seed, scene.unit, scene.seconds, scene.record, engine)
+    return replace(scene, engine=engine)
 
 
 def _is_kept(name: str) -> bool:

@@ -119,6 +119,7 @@ def _heading(scene: DemoScene, width: int) -> RenderableType:
         "  ",
         (state, GOOD if state == "running" else INTENDED),
         (f"  seed {scene.seed}", QUIET),
+        (f"  {scene.page}" if scene.page is not None and width >= _WIDE else "", "underline"),
     )
     wanted = "" if scene.seconds is None else f" of {scene.seconds:g}"
     ends = "  Ctrl-C ends" if width >= _WIDE else ""
