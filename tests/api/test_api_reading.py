@@ -24,7 +24,7 @@ def test_the_state_is_that_of_the_engine(tmp_path: Path) -> None:
         assert state["last_output"]["times"]["published_ns"] >= state["last_output"]["times"]["received_ns"]
         assert state["channels"] == {"total": 2, "good": 1, "masked": 1, "dead": 0, "railing": 0, "disabled": 0}
         assert state["counters"]["outputs"] >= 4
-        assert state["scheduling"]["policy"] in ("other", "fifo")
+        assert state["scheduling"]["kernel"]["policy"] in ("other", "fifo")
         assert not state["insecure"]
 
 

@@ -379,3 +379,13 @@ def test_what_an_engine_leaves_behind_however_it_ends(
                 time.sleep(0.001)
         assert b"of the next" in [record.payload for record in tap]
         assert tap.lost == 0
+
+
+def test_processor_time_of_packets_is_measured_where_asked_for(tmp_path: Path) -> None:
+    measured = config(tmp_path, realtime=RealtimeSettings(measure_cpu=True))
+    with running(measured) as rig:
+        rig.push.send(b"frame")
+        rig.sub.recv()
+        summary = rig.finish()
+        assert summary.latency["packet_cpu"].total == summary.frames
+        assert summary.latency["packet_cpu"].max_ns > 0

@@ -6,9 +6,9 @@ an overlay that takes seconds to load, or an engine that lets others wait, does 
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cortexwire.api.monitor import Monitor
 from cortexwire.api.problems import ProblemError
@@ -17,8 +17,6 @@ from cortexwire.runtime.control import ControlClient, ControlReply
 
 _THREADS: Final = 4
 _UNANSWERED: Final = ("no answer", "busy:", "withdrawn:", "the engine stopped")
-
-T = TypeVar("T")
 
 
 class EngineLink:
@@ -40,35 +38,22 @@ class EngineLink:
         self._urgent = ThreadPoolExecutor(1, "cortexwire-api-urgent")
 
     async def command(self, request: Mapping[str, Any], *, urgent: bool = False) -> int:
-        """Have the engine do something; returns the first bin on which it acts.
+        """Have the engine do something; returns the first bin on which it acts, -1 where it acts on none.
 
         Raises:
             ProblemError: There is no engine (503), it does not answer (503), or it refuses (409).
         """
-        reply = await self._ask(lambda client: client.send(request), urgent)
-        return -1 if reply.bin is None else reply.bin
-
-    async def ask(self, request: Mapping[str, Any]) -> ControlReply:
-        """The engine's whole answer, refusals raised as by `command`."""
-        return await self._ask(lambda client: client.send(request), urgent=False)
-
-    async def state(self) -> dict[str, Any]:
-        """What the engine says of itself.
-
-        Raises:
-            ProblemError: As `command`.
-        """
-        return (await self._ask(lambda client: client.state(), urgent=False)).state or {}
-
-    async def _ask(self, send: Callable[[ControlClient], ControlReply], urgent: bool) -> ControlReply:
         self._monitor.refresh()
         if self._monitor.writer not in ("live", "stale"):
             raise ProblemError(503, f"expected a running engine, its telemetry is {self._monitor.writer}")
         pool = self._urgent if urgent else self._pool
-        reply = await asyncio.get_running_loop().run_in_executor(pool, lambda: send(self._client()))
+        reply = await asyncio.get_running_loop().run_in_executor(pool, self._send, request)
         if reply.problem is None:
-            return reply
+            return -1 if reply.bin is None else reply.bin
         raise ProblemError(503 if reply.problem.startswith(_UNANSWERED) else 409, reply.problem)
+
+    def _send(self, request: Mapping[str, Any]) -> ControlReply:
+        return self._client().send(request)
 
     def _client(self) -> ControlClient:
         client: ControlClient | None = getattr(self._mine, "client", None)

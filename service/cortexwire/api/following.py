@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from cortexwire.api.engine import EngineLink
 from cortexwire.api.jobs import JobError, Step
 from cortexwire.api.monitor import Monitor
 from cortexwire.runtime.telemetry import TelemetrySnapshot
 
 _LOOK_S: Final = 0.2
+_TOLD_S: Final = 0.5
+"""Until then the telemetry says what the engine was asked for."""
 _SHARES: Final = {"loading": 0.1, "warming": 0.4, "shadow": 0.7}
 
 Steps = AsyncGenerator[Step, None]
@@ -41,13 +42,14 @@ async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms:
     yield Step(1.0, "done", {"from_bin": from_bin, "calibrated_by_bin": status.bin})
 
 
-async def staging(monitor: Monitor, link: EngineLink) -> Steps:
+async def staging(monitor: Monitor) -> Steps:
     """A bundle being loaded, warmed, and settling in shadow."""
     pid = _pid(monitor)
+    yield Step(0.0, "asked for")
+    await asyncio.sleep(_TOLD_S)
     while True:
         _engine(monitor, pid)
-        monitor.learn_swap(await link.state())
-        candidate = monitor.candidate
+        candidate = monitor.facts.get("candidate")
         if candidate is None:
             raise JobError("the engine has no candidate: it was dropped, or this engine cannot swap bundles")
         phase = str(candidate.get("phase"))
@@ -60,7 +62,7 @@ async def staging(monitor: Monitor, link: EngineLink) -> Steps:
     yield Step(1.0, "ready", candidate)
 
 
-async def takeover(monitor: Monitor, link: EngineLink, at_bin: int) -> Steps:
+async def takeover(monitor: Monitor, at_bin: int) -> Steps:
     """A bundle about to decode from a bin on."""
     pid = _pid(monitor)
     first = monitor.bundle_hash
@@ -70,6 +72,5 @@ async def takeover(monitor: Monitor, link: EngineLink, at_bin: int) -> Steps:
         yield Step(min(0.99, (status.bin - began) / max(1, at_bin - began)), f"bin {status.bin} of {at_bin}")
         await asyncio.sleep(_LOOK_S)
         status = _engine(monitor, pid).status
-    monitor.learn_swap(await link.state())
     result = {"at_bin": at_bin, "bundle_hash": f"{status.bundle_hash:016x}", "previous": f"{first:016x}"}
     yield Step(1.0, "done", result)

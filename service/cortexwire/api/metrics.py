@@ -23,7 +23,7 @@ from cortexwire.api.monitor import Monitor
 from cortexwire.api.picture import FLAGS
 from cortexwire.api.recorder import RecorderStatus
 from cortexwire.runtime.histogram import N_CLASSES, Histogram, class_upper_ns
-from cortexwire.runtime.telemetry import STATES, TelemetrySnapshot
+from cortexwire.runtime.telemetry import PACKET_CPU, STATES, TelemetrySnapshot
 
 BUCKETS_S: Final = (
     *(50e-6, 100e-6, 150e-6, 200e-6, 300e-6, 400e-6, 600e-6, 800e-6),
@@ -137,7 +137,11 @@ def _latency(engine: TelemetrySnapshot) -> Iterator[Metric]:
     )
     for stage, histogram in engine.latency.items():
         buckets, total = _buckets(histogram)
-        family.add_metric([stage], buckets, total)
+        if stage == PACKET_CPU:
+            says = "Processor time that the hot thread takes for a packet."
+            yield HistogramMetricFamily("cortexwire_packet_cpu_seconds", says, buckets, total)
+        else:
+            family.add_metric([stage], buckets, total)
     yield family
 
 

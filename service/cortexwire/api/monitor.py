@@ -35,8 +35,6 @@ class Monitor:
         engine: The newest telemetry, None while there is none.
         start: What the newest engine began with, None while nobody knows.
         recorder: What the recorder says of itself, None without one.
-        candidate: The bundle that runs in shadow, as the engine describes it, None without one.
-        previous: Hash of the bundle to which a rollback would go, None without one.
 
     Args:
         run_dir: The folder; an engine need not have made it yet.
@@ -49,8 +47,6 @@ class Monitor:
         self.engine: TelemetrySnapshot | None = None
         self.start: Start | None = None
         self.recorder: RecorderStatus | None = None
-        self.candidate: dict[str, Any] | None = None
-        self.previous: str | None = None
         self._reader: TelemetryReader | None = None
         self._read_ns = 0
         self._slow_ns = 0
@@ -106,15 +102,23 @@ class Monitor:
         return self.engine is None or self.engine.writer != "live" or self.engine.status.state == "silent"
 
     @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the engine tells of what changes rarely: bundle, candidate, gain, scheduling and more."""
+        found: Mapping[str, Any] = getattr(self.engine, "facts", {})
+        return found
+
+    @property
+    def neutral(self) -> bool | None:
+        """Whether the neutral stop is on; None while nobody can know."""
+        told: bool | None = self.facts.get("neutral")
+        return self.tail.neutral if told is None else told
+
+    @property
     def bundle_hash(self) -> int:
         """Hash of the bundle that decodes, 0 while nobody knows; before the first output the one that will."""
         if self.engine is not None and self.engine.status.bundle_hash:
             return self.engine.status.bundle_hash
         return 0 if self.start is None else short_hash(self.start.bundle_sha256)
-
-    def learn_swap(self, state: Mapping[str, Any]) -> None:
-        """Take what an engine's answer says of bundles that may be swapped."""
-        self.candidate, self.previous = state.get("candidate"), state.get("previous")
 
     def configuration(self) -> dict[str, Any]:
         """What the newest engine was told, empty while nobody knows."""

@@ -47,8 +47,8 @@ class Picture:
             "latency": monitor.latencies.total,
             "latency_window": monitor.latencies.window,
             "recorder": monitor.recorder,
-            "candidate": monitor.candidate,
-            "previous": monitor.previous,
+            "candidate": monitor.facts.get("candidate"),
+            "previous": monitor.facts.get("previous"),
         }
 
     def state(self) -> Json:
@@ -59,7 +59,8 @@ class Picture:
             "last_output": None if monitor.tail.outputs.last is None else describe_output(monitor.tail.outputs.last),
             "channels": None if engine is None else _channels_in_short(engine),
             "notes": [note._asdict() for note in monitor.tail.notes],
-            "scheduling": None if engine is None or engine.writer != "live" else scheduling_of(engine.pid),
+            "scheduling": None if engine is None or engine.writer != "live" else self._scheduling(engine),
+            "output": {name: monitor.facts.get(name) for name in ("gain", "identity", "blocked")},
             "stream": self._stream(),
             "tap": {"lost": monitor.tail.lost, "damaged": monitor.tail.damaged},
         }
@@ -74,7 +75,7 @@ class Picture:
             "writer": engine.writer,
             "state": status.state,
             "armed": status.armed,
-            "neutral": self._monitor.tail.neutral,
+            "neutral": self._monitor.neutral,
             "epoch": f"{status.epoch:016x}",
             "restart": status.restart,
             "bin": status.bin,
@@ -93,6 +94,10 @@ class Picture:
             "started_realtime_ns": engine.started_realtime_ns,
             "heartbeat_age_ms": engine.age_ns / 1e6,
         }
+
+    def _scheduling(self, engine: TelemetrySnapshot) -> Json:
+        """What the engine was granted, in its words and in the kernel's."""
+        return {"granted": self._monitor.facts.get("scheduling"), "kernel": scheduling_of(engine.pid)}
 
     def _stream(self) -> Json:
         descriptor, monitor = self._monitor.tail.descriptor, self._monitor

@@ -245,6 +245,7 @@ class StateAnswer(Answer):
     channels: dict[str, int] | None
     notes: list[dict[str, Any]]
     scheduling: dict[str, Any] | None
+    output: dict[str, Any]
     stream: dict[str, Any]
     tap: dict[str, int]
 

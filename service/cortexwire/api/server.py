@@ -24,6 +24,7 @@ from cortexwire.errors import ConfigError, StartupError
 _SEND_BUFFER_BYTES: Final = 128 * 1024
 _GIVE_UP_MS: Final = 15_000
 _GRACE_S: Final = 2
+_BACKLOG: Final = 128
 _LONGEST_MESSAGE_BYTES: Final = 4096
 
 
@@ -145,6 +146,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GIVE_UP_MS)
         listening.bind(address)
+        # Whoever is told that the service is ready may connect before it serves.
+        listening.listen(_BACKLOG)
     except OSError:
         listening.close()
         raise

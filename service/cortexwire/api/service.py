@@ -1,9 +1,8 @@
 """The service: everything that routes need, made together and ended together."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -24,8 +23,6 @@ from cortexwire.clients.sockets import is_local
 from cortexwire.config import EngineConfig
 from cortexwire.runtime.curve import curve_server
 from cortexwire.runtime.rundir import RunDir
-
-_CANDIDATE_S: Final = 1.0
 
 
 class Service:
@@ -64,31 +61,19 @@ class Service:
         self.jobs = Jobs()
         self.audit = Audit(config.api.audit or config.run_dir / "audit.jsonl")
         self.viewers = 0
-        self._following: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to follow the engine."""
         self.monitor.refresh()
-        loop = asyncio.get_running_loop()
-        self._following = [loop.create_task(self.monitor.run()), loop.create_task(self._follow_candidate())]
-
-    async def _follow_candidate(self) -> None:
-        """Ask a new engine once, and one with a candidate once a second, how its bundles stand."""
-        asked = 0
-        while True:
-            engine = self.monitor.engine
-            if engine is not None and (engine.pid != asked or self.monitor.candidate is not None):
-                with suppress(ProblemError):
-                    self.monitor.learn_swap(await self.link.state())
-                    asked = engine.pid
-            await asyncio.sleep(_CANDIDATE_S)
+        self._following = asyncio.get_running_loop().create_task(self.monitor.run())
 
     async def close(self) -> None:
         """End what runs."""
         await self.jobs.close()
-        for task in self._following:
-            task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         await asyncio.to_thread(self.link.close)
         self.monitor.close()
 

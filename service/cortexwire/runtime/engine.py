@@ -38,7 +38,7 @@ from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.scheduling import SchedulingReport, apply_scheduling, ask_for_slice, fifo_permitted
 from cortexwire.runtime.stopping import stop_on_signals as stop_on_signals
 from cortexwire.runtime.tap import TapWriter
-from cortexwire.runtime.telemetry import TelemetryWriter
+from cortexwire.runtime.telemetry import PACKET_CPU, STAGES, TelemetryWriter
 from cortexwire.wire import Start
 
 # How long a control request may keep the interpreter when a frame comes; Python's own 5 ms is a late bin.
@@ -196,7 +196,8 @@ class Engine:
         return BudgetWatch(budgets, 0 if pipeline is None else pipeline.n_channels, same_host=same_host)
 
     def _telemetry(self, pipeline: PipelineLike, watch: BudgetWatch) -> TelemetryWriter:
-        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, COUNTERS, lines=watch.lines)
+        histograms = (*STAGES, PACKET_CPU) if self.config.realtime.measure_cpu else STAGES
+        return TelemetryWriter(self.run_dir.telemetry, pipeline.n_channels, COUNTERS, histograms, watch.lines)
 
     def run(self, stop: threading.Event) -> EngineSummary:
         """Decode until `stop` is set, on the calling thread; then nothing more is published.

@@ -27,7 +27,7 @@ from cortexwire.runtime.notelog import NoteLog
 from cortexwire.runtime.publisher import Publisher
 from cortexwire.runtime.shadow_watch import ShadowWatch
 from cortexwire.runtime.tap import TapWriter
-from cortexwire.runtime.telemetry import EngineStatus, TelemetryWriter
+from cortexwire.runtime.telemetry import PACKET_CPU, EngineStatus, TelemetryWriter
 from cortexwire.types import Rate
 from cortexwire.wire import Applied, Clock, Clocks, OutKind, Output, RecordKind, Start, Times, encode_output
 
@@ -182,10 +182,12 @@ class HotLoop:
         self._decoded = histograms["binned_to_decoded"]
         self._published = histograms["decoded_to_published"]
         self._end_to_end = histograms["sent_to_published"]
+        self._packet_cpu = histograms.get(PACKET_CPU)
 
     def run(self, stop: threading.Event) -> None:
         """Move data until `stop` is set; then nothing more is published."""
         pipeline, receive, control = self._pipeline, self._parts.ingest.receive, self._parts.control
+        take = pipeline.packet if self._packet_cpu is None else self._timed_packet
         clock, stopped = time.monotonic_ns, stop.is_set
         now, due = clock(), pipeline.next_due_ns
         start = msgspec.structs.replace(self._parts.start, t_realtime_ns=time.time_ns())
@@ -199,7 +201,7 @@ class HotLoop:
                 self.frames += 1
                 self._heard_ns = now
                 self._record(RecordKind.PACKET, now, frame)
-                outputs = pipeline.packet(frame, now)
+                outputs = take(frame, now)
                 if outputs:
                     self._emit(outputs)
                 else:
@@ -210,6 +212,13 @@ class HotLoop:
             if now - self._told_ns >= HEARTBEAT_NS:
                 self._tell()
             due = pipeline.next_due_ns
+
+    def _timed_packet(self, frame: bytes, now: int) -> Sequence[Output]:
+        began = time.thread_time_ns()
+        outputs = self._pipeline.packet(frame, now)
+        assert self._packet_cpu is not None
+        self._packet_cpu.record(time.thread_time_ns() - began)
+        return outputs
 
     def _tick(self, now: int) -> None:
         self.ticks += 1

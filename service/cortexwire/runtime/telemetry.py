@@ -88,6 +88,8 @@ STATES = ("waiting", "calibrating", "running", "silent", "refused", "ended")
 """The pipeline's states in the order of their numbers in the map."""
 STAGES = ("received_to_binned", "binned_to_decoded", "decoded_to_published", "sent_to_published")
 """Latency histograms of an engine, in the order in which they lie in the map."""
+PACKET_CPU = "packet_cpu"
+"""Histogram of the hot thread's processor time per packet, where `realtime.measure_cpu` asks for it."""
 STALE_AFTER_NS = 1_000_000_000
 """A heartbeat older than this means that the engine hangs; it beats ten times a second even without data."""
 DEAD_AFTER_NS = 5_000_000_000

@@ -13,7 +13,7 @@ from cortexwire.errors import ConfigError
 def router(service: Service) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/bundle", tags=["bundles"])
-    jobs, monitor, link = service.jobs, service.monitor, service.link
+    jobs, monitor = service.jobs, service.monitor
 
     @routes.post("/stage", response_model=schemas.JobAnswer, status_code=202, summary="Load a bundle beside the other")
     async def stage(request: Request, body: schemas.BundleChoice) -> Response:
@@ -34,7 +34,7 @@ def router(service: Service) -> APIRouter:
                 "overlay": overlay,
             }
         )
-        return answer_job(jobs.begin("stage_bundle", staging(monitor, link)))
+        return answer_job(jobs.begin("stage_bundle", staging(monitor)))
 
     @routes.post("/activate", response_model=schemas.JobAnswer, status_code=202, summary="Let the candidate take over")
     async def activate(request: Request, body: schemas.Activation) -> Response:
@@ -42,7 +42,7 @@ def router(service: Service) -> APIRouter:
         values = body.model_dump()
         control = Control(service, request, "activate_bundle", values)
         at_bin = await control.apply({"command": "activate_bundle", **values})
-        return answer_job(jobs.begin("activate_bundle", takeover(monitor, link, at_bin)))
+        return answer_job(jobs.begin("activate_bundle", takeover(monitor, at_bin)))
 
     @routes.post("/rollback", response_model=schemas.Applied, summary="Go back to the bundle before")
     async def rollback(request: Request) -> Response:

@@ -79,8 +79,8 @@ def router(service: Service) -> APIRouter:
                     for bundle in offered
                 ],
                 "overlays": [path.stem for path in service.catalogue.overlays()],
-                "candidate": monitor.candidate,
-                "previous": monitor.previous,
+                "candidate": monitor.facts.get("candidate"),
+                "previous": monitor.facts.get("previous"),
             }
         )
 
