@@ -4,6 +4,7 @@ import re
 import threading
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from rich.console import Console
@@ -170,6 +171,24 @@ def test_the_demo_decodes_a_run_that_nobody_saw_and_loses_nothing(command: Comma
     assert re.search(r"p50 [\d.]+ ms  p99 [\d.]+ ms  max [\d.]+ ms", took)
     assert re.fullmatch(r"R2 0\.\d\d", score)
     assert float(score.split()[1]) >= 0.5  # of few reaches; ten seconds of them give more than 0.8
+
+
+def test_the_demo_serves_the_page_of_its_engine() -> None:
+    found: list[tuple[str, str]] = []
+
+    class Browsing(LineView):
+        """Whoever opens the page as soon as it is said where it is."""
+
+        def say(self, text: str) -> None:
+            """Look at the page, and at what it would be told."""
+            if text.startswith("page "):
+                url = text.removeprefix("page ")
+                found.append((httpx.get(url).text, httpx.get(f"{url}/v1/state").json()["engine"]["bundle_name"]))
+
+    run_demo(DemoSettings(reference_bundle(), 2.0, 5, 1.0), Browsing(io.StringIO()), r2, threading.Event())
+    [(page, name)] = found
+    assert "<title>" in page
+    assert name == "reference"
 
 
 def test_a_stopped_demo_ends_in_good_order() -> None:

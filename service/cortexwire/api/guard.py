@@ -38,7 +38,7 @@ LOCAL: Final = Grant("local", "control")
 """Who calls where no token is needed."""
 
 _HEADERS: Final = [
-    (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; style-src 'self'; "
      b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; object-src 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
