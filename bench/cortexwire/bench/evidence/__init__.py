@@ -41,6 +41,10 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "scale": "cortexwire.bench.evidence.most_channels:most_channels",
         "soak": "cortexwire.bench.evidence.long_run:soak_run",
     },
+    6: {
+        "load": "cortexwire.bench.evidence.api_load:load_runs",
+        "attacks": "cortexwire.bench.evidence.against_api:attacks",
+    },
 }
 """Runs by number of the issue and name: `module:function`."""
 
