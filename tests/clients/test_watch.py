@@ -27,7 +27,7 @@ def engine(socket: zmq.Socket[bytes], frames: list[bytes], sent: Event) -> None:
     sent.set()
 
 
-def watched(folder: Path, frames: list[bytes], out: Any, seconds: float = 0.4, **options: bool) -> WatchSummary:
+def watched(folder: Path, frames: list[bytes], out: Any, seconds: float = 0.4, **options: Any) -> WatchSummary:
     endpoint = ipc(folder)
     with publisher(endpoint) as socket, in_background(engine, socket, frames, Event()):
         return watch(endpoint, seconds=seconds, out=out, **options)
