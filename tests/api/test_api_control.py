@@ -91,6 +91,28 @@ def test_a_body_that_is_no_json_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"name": "\\u0000"}',
+        b'{"name": "' + b"x" * 5000 + b'"}',
+        b'{"name": ' + b"9" * 5000 + b"}",
+        b"[" * 30_000,
+        b'{"name": NaN}',
+        b"\xff\xfe",
+        b"",
+    ],
+)
+def test_nothing_that_is_sent_makes_it_fail(tmp_path: Path, content: bytes) -> None:
+    with serving(settings(tmp_path)) as api:
+        for path in ("/v1/overlay", "/v1/recording/start", "/v1/bundle/stage"):
+            answer = api.client.post(path, content=content, headers={"content-type": "application/json"})
+            assert answer.status_code in (400, 404, 422)
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert api.get("/healthz").status_code == 200
+
+
 def test_recalibration_is_a_job(tmp_path: Path) -> None:
     with engine_and_api(tmp_path) as api:
         answer = api.post("/v1/thresholds/recalibrate", {"seconds": 3})

@@ -105,13 +105,17 @@ def test_the_api_ends_in_good_order_with_viewers_there(tmp_path: Path, number: s
         assert api.stderr is not None
         try:
             url = json.loads(api.stdout.readline())["ready"]["url"]
-            with ws.connect(url.replace("http", "ws") + "/v1/live") as live:
+            with ws.connect(url.replace("http", "ws") + "/v1/live") as live, httpx.Client(trust_env=False) as client:
                 live.recv(timeout=60)
-                api.send_signal(number)
-                assert api.wait(30) == 0
+                with client.stream("GET", f"{url}/v1/events") as events:
+                    next(events.iter_lines())
+                    api.send_signal(number)
+                    assert api.wait(30) == 0
         finally:
             api.kill()
-        assert b"Traceback" not in api.stderr.read()
+        said = api.stderr.read().decode()
+        assert "Traceback" not in said
+        assert json.loads(said.splitlines()[-1])["event"] == "api stopped"
 
 
 def test_an_api_beyond_loopback_without_tokens_does_not_start(command: Command) -> None:

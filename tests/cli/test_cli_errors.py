@@ -24,7 +24,7 @@ def test_every_help_page_has_examples(command: Command, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("engine", "--bundle", "nothing", "--output", "tcp://192.0.2.1:9"), "2 problem(s) at start-up"),
+        (("engine", "--bundle", "nothing", "--output", "tcp://192.0.2.1:9"), "3 problem(s) at start-up"),
         (("engine", "--fifo", "200"), "realtime.fifo_priority (from a flag)"),
         (("engine", "--set", "ingest.endpoint=udp://x"), "ingest.endpoint (from --set): expected tcp://HOST:PORT"),
         (("engine", "--config", "nothing.toml"), "configuration file nothing.toml"),

@@ -110,6 +110,7 @@ def test_a_service_says_where_its_parts_are_and_ends_them_at_ctrl_c(tmp_path: Pa
 
 def test_a_service_that_cannot_start_says_all_that_is_wrong(tmp_path: Path) -> None:
     nothing = ["--bundle", str(tmp_path / "nothing"), "--thresholds", str(tmp_path / "none")]
+    nothing += ["--output", "tcp://127.0.0.1:*"]
     with Child("supervisor", ["serve", *nothing, "--run-dir", str(tmp_path / "r"), "--log", "json"]) as supervisor:
         until(lambda: supervisor.poll() is not None)
         assert supervisor.stop() == 2

@@ -178,12 +178,12 @@ def test_a_key_that_is_taken_out_of_the_folder_lets_nobody_in_again(tmp_path: Pa
 
 @pytest.mark.parametrize("which", ["ingest", "output", "control"])
 def test_no_endpoint_beyond_loopback_opens_without_keys(tmp_path: Path, which: str) -> None:
-    choices: dict[str, dict[str, object]] = {
-        "ingest": {"ingest": IngestSettings(endpoint="tcp://rig.example:5555")},
-        "output": {"output": OutputSocketSettings(endpoint=ANYWHERE)},
-        "control": {"control": "tcp://127.0.0.1.example:5557"},
+    endpoints: dict[str, object] = {
+        "ingest": IngestSettings(endpoint="tcp://rig.example:5555"),
+        "output": OutputSocketSettings(endpoint=ANYWHERE),
+        "control": "tcp://127.0.0.1.example:5557",
     }
-    changes = choices[which]
+    changes = {which: endpoints[which]}
     with pytest.raises(StartupError, match=rf"{which}.*expected security.curve_key"):
         Engine(config(tmp_path, **changes), built_with(FakePipeline())).prepare()
     assert curve_server(config(tmp_path, **changes, security=SecuritySettings(insecure=True))) is None

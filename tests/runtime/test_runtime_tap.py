@@ -271,3 +271,31 @@ def test_what_is_no_ring_is_refused(tmp_path: Path) -> None:
         TapReader(tmp_path / "other")
     with pytest.raises(ConfigError, match=r"tap: cannot make .*tap\.megabytes = 1"):
         TapWriter(tmp_path / "absent" / "ring", 1)
+
+
+@given(sizes=st.lists(st.integers(0, 300_000), max_size=40), every=st.integers(1, 9))
+def test_what_is_not_wanted_is_passed_by_and_not_lost(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], every: int
+) -> None:
+    path = tmp_path_factory.mktemp("tap") / "ring"
+    writer = TapWriter(path, 2)
+    sent, got = [], []
+    with TapReader(path) as reader:
+        for number, size in enumerate(sizes):
+            wanted = number % 3 == 0
+            writer.append(RecordKind.PACKET, number, bytes([wanted]) * size)
+            if wanted and size:
+                sent.append(number)
+            if number % every == 0:
+                while (record := reader.next_of(lambda _, payload: bytes(payload[:1]) == b"\1")) is not None:
+                    got.append(record.t_ns)
+                assert reader.behind_bytes == 0
+        while (record := reader.next_of(lambda _, payload: bytes(payload[:1]) == b"\1")) is not None:
+            got.append(record.t_ns)
+        assert reader.damaged == 0
+        # Only what was overwritten before it was looked at is lost, and it is counted.
+        assert got == [number for number in sent if number in set(got)]
+        assert len(sent) - len(got) <= reader.lost
+        if not reader.lost:
+            assert got == sent
+    writer.close()

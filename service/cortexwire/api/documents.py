@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cortexwire.api import schemas
+from cortexwire.api import answers
 from cortexwire.api.guard import OPEN
 from cortexwire.api.problems import KINDS, MEDIA_TYPE
 
@@ -37,7 +37,7 @@ def _document(app: FastAPI, tokens: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     components = document.setdefault("components", {})
     shapes = components.setdefault("schemas", {})
-    shapes["Problem"] = schemas.ProblemAnswer.model_json_schema()
+    shapes["Problem"] = answers.ProblemAnswer.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
         shapes.pop(unused, None)
     if tokens:

@@ -46,7 +46,7 @@ class Latencies:
             self._kept.popleft()
         oldest = self._kept[0][1]
         self.total = {name: percentiles(histogram) for name, histogram in snapshot.latency.items()}
-        self.window = {name: percentiles(_between(oldest[name], table)) for name, table in tables.items()}
+        self.window = {name: percentiles(between(oldest[name], table)) for name, table in tables.items()}
 
 
 def percentiles(histogram: Histogram) -> dict[str, int]:
@@ -55,7 +55,8 @@ def percentiles(histogram: Histogram) -> dict[str, int]:
     return dict(zip(_NAMES, values, strict=True)) | {"max_ns": histogram.max_ns, "total": histogram.count}
 
 
-def _between(before: NDArray[np.uint64], after: NDArray[np.uint64]) -> Histogram:
+def between(before: NDArray[np.uint64], after: NDArray[np.uint64]) -> Histogram:
+    """What was counted from one reading of a table to a later one."""
     table = after - before
     filled = np.flatnonzero(table[:N_CLASSES])
     table[N_CLASSES] = min(class_upper_ns(int(filled[-1])), int(after[N_CLASSES])) if filled.size else 0

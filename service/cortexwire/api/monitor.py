@@ -22,6 +22,8 @@ from cortexwire.wire import Start
 
 _TAIL_S: Final = 0.01
 _FRESH_NS: Final = 20_000_000
+_TORN_NS: Final = 1_000_000_000
+"""An engine that died while it wrote makes each reading wait, so there are fewer."""
 _SLOW_NS: Final = 250_000_000
 
 
@@ -67,7 +69,8 @@ class Monitor:
     def refresh(self) -> None:
         """Read the telemetry again, unless that was just done."""
         now = time.monotonic_ns()
-        if now - self._read_ns < _FRESH_NS:
+        torn = self.engine is not None and self.engine.torn
+        if now - self._read_ns < (_TORN_NS if torn else _FRESH_NS):
             return
         self._read_ns = now
         self.engine = self._read()
@@ -104,8 +107,7 @@ class Monitor:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the engine tells of what changes rarely: bundle, candidate, gain, scheduling and more."""
-        found: Mapping[str, Any] = getattr(self.engine, "facts", {})
-        return found
+        return {} if self.engine is None else self.engine.facts
 
     @property
     def neutral(self) -> bool | None:

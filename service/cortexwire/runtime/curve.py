@@ -23,6 +23,7 @@ _DOMAIN: Final = b"cortexwire"
 _POLL_MS: Final = 100
 _LOOK_S: Final = 1.0
 _CURVE_FRAMES: Final = 7
+_MOST_TOLD: Final = 256
 
 
 def curve_server(config: EngineConfig) -> "CurveServer | None":
@@ -120,6 +121,7 @@ class Attendant:
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", server: CurveServer) -> None:
         self._server = server
+        self._told: set[tuple[bytes, bool]] = set()
         self._stop = threading.Event()
         self._socket = context.socket(zmq.REP)
         self._socket.set(zmq.LINGER, 0)
@@ -139,7 +141,12 @@ class Attendant:
         key = z85.encode(request[6])
         known = self._server.knows(key)
         address = request[3].decode("ascii", "replace")
-        self._log.info("client let in" if known else "client refused", address=address, key=key.decode())
+        # A stranger tries again ten times a second: each is told of once.
+        if (key, known) not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add((key, known))
+            self._log.info("client let in" if known else "client refused", address=address, key=key.decode())
         status = [b"200", b"OK"] if known else [b"400", b"unknown key"]
         return [b"1.0", request[1], *status, key if known else b"", b""]
 

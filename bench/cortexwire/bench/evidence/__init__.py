@@ -54,6 +54,8 @@ RUNS: Final[dict[int, dict[str, str]]] = {
         "swaps": "cortexwire.bench.evidence.swaps:swap_run",
         "kills": "cortexwire.bench.evidence.against_kills:kill_runs",
         "dashboard": "cortexwire.bench.evidence.against_dashboard:dashboard_run",
+        "load": "cortexwire.bench.evidence.api_load:load_runs",
+        "attacks": "cortexwire.bench.evidence.against_api:attacks",
     },
 }
 """Runs by number of the issue and name: `module:function`."""

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cortexwire.api import schemas
+from cortexwire.api import answers, requests
 from cortexwire.api.following import staging, takeover
 from cortexwire.api.problems import ProblemError
 from cortexwire.api.service import Control, Service, answer, answer_job
@@ -15,8 +15,8 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/bundle", tags=["bundles"])
     jobs, monitor = service.jobs, service.monitor
 
-    @routes.post("/stage", response_model=schemas.JobAnswer, status_code=202, summary="Load a bundle beside the other")
-    async def stage(request: Request, body: schemas.BundleChoice) -> Response:
+    @routes.post("/stage", response_model=answers.JobAnswer, status_code=202, summary="Load a bundle beside the other")
+    async def stage(request: Request, body: requests.BundleChoice) -> Response:
         jobs.check_room()
         control = Control(service, request, "stage_bundle", body.model_dump(exclude_defaults=True))
         try:
@@ -36,20 +36,20 @@ def router(service: Service) -> APIRouter:
         )
         return answer_job(jobs.begin("stage_bundle", staging(monitor)))
 
-    @routes.post("/activate", response_model=schemas.JobAnswer, status_code=202, summary="Let the candidate take over")
-    async def activate(request: Request, body: schemas.Activation) -> Response:
+    @routes.post("/activate", response_model=answers.JobAnswer, status_code=202, summary="Let the candidate take over")
+    async def activate(request: Request, body: requests.Activation) -> Response:
         jobs.check_room()
         values = body.model_dump()
         control = Control(service, request, "activate_bundle", values)
         at_bin = await control.apply({"command": "activate_bundle", **values})
         return answer_job(jobs.begin("activate_bundle", takeover(monitor, at_bin)))
 
-    @routes.post("/rollback", response_model=schemas.Applied, summary="Go back to the bundle before")
+    @routes.post("/rollback", response_model=answers.Applied, summary="Go back to the bundle before")
     async def rollback(request: Request) -> Response:
         control = Control(service, request, "rollback_bundle", {})
         return answer({"bin": await control.apply({"command": "rollback_bundle"})})
 
-    @routes.post("/unstage", response_model=schemas.Applied, summary="Drop the candidate")
+    @routes.post("/unstage", response_model=answers.Applied, summary="Drop the candidate")
     async def unstage(request: Request) -> Response:
         control = Control(service, request, "unstage_bundle", {})
         return answer({"bin": await control.apply({"command": "unstage_bundle"})})

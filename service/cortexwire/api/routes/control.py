@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cortexwire.api import schemas
+from cortexwire.api import answers, requests
 from cortexwire.api.following import recalibration
 from cortexwire.api.problems import ProblemError
 from cortexwire.api.service import Control, Service, answer, answer_job
@@ -21,36 +21,36 @@ def router(service: Service) -> APIRouter:
         control = Control(service, request, command["command"], values)
         return answer({"bin": await control.apply(command, urgent=urgent)})
 
-    @routes.post("/arm", response_model=schemas.Applied, summary="Let decoded bins be commands")
+    @routes.post("/arm", response_model=answers.Applied, summary="Let decoded bins be commands")
     async def arm(request: Request) -> Response:
         return await apply(request, {"command": "arm"})
 
-    @routes.post("/disarm", response_model=schemas.Applied, summary="Go on decoding, without commands")
+    @routes.post("/disarm", response_model=answers.Applied, summary="Go on decoding, without commands")
     async def disarm(request: Request) -> Response:
         return await apply(request, {"command": "disarm"}, urgent=True)
 
-    @routes.post("/neutral", response_model=schemas.Applied, summary="Begin or release the neutral stop")
-    async def neutral(request: Request, body: schemas.NeutralStop) -> Response:
+    @routes.post("/neutral", response_model=answers.Applied, summary="Begin or release the neutral stop")
+    async def neutral(request: Request, body: requests.NeutralStop) -> Response:
         return await apply(request, {"command": "neutral", "on": body.on}, urgent=True)
 
-    @routes.post("/gain", response_model=schemas.Applied, summary="Change the output gain")
-    async def gain(request: Request, body: schemas.Gain) -> Response:
+    @routes.post("/gain", response_model=answers.Applied, summary="Change the output gain")
+    async def gain(request: Request, body: requests.Gain) -> Response:
         return await apply(request, {"command": "set_gain", "gain": body.gain})
 
-    @routes.post("/channels/mask", response_model=schemas.Applied, summary="Take channels out, or back in")
-    async def mask(request: Request, body: schemas.Masking) -> Response:
+    @routes.post("/channels/mask", response_model=answers.Applied, summary="Take channels out, or back in")
+    async def mask(request: Request, body: requests.Masking) -> Response:
         return await apply(request, {"command": "mask", "channels": body.channels, "masked": body.masked})
 
-    @routes.post("/identity/confirm", response_model=schemas.Applied, summary="Say that it is the right array")
+    @routes.post("/identity/confirm", response_model=answers.Applied, summary="Say that it is the right array")
     async def confirm(request: Request) -> Response:
         return await apply(request, {"command": "confirm_identity"})
 
-    @routes.post("/marks", response_model=schemas.Applied, summary="Mark an event in the log")
-    async def mark(request: Request, body: schemas.Mark) -> Response:
+    @routes.post("/marks", response_model=answers.Applied, summary="Mark an event in the log")
+    async def mark(request: Request, body: requests.Mark) -> Response:
         return await apply(request, {"command": "mark", "code": body.code, "value": body.value})
 
-    @routes.post("/overlay", response_model=schemas.Applied, summary="Apply an overlay on offer")
-    async def overlay(request: Request, body: schemas.OverlayChoice) -> Response:
+    @routes.post("/overlay", response_model=answers.Applied, summary="Apply an overlay on offer")
+    async def overlay(request: Request, body: requests.OverlayChoice) -> Response:
         try:
             path, digest = service.catalogue.overlay(body.asked)
         except ConfigError as error:
@@ -59,17 +59,17 @@ def router(service: Service) -> APIRouter:
             raise problem from error
         return await apply(request, {"command": "apply_overlay", "path": str(path.absolute()), "hash": digest})
 
-    @routes.post("/overlay/rollback", response_model=schemas.Applied, summary="Go back before the last overlay")
+    @routes.post("/overlay/rollback", response_model=answers.Applied, summary="Go back before the last overlay")
     async def rollback(request: Request) -> Response:
         return await apply(request, {"command": "rollback_overlay"})
 
     @routes.post(
         "/thresholds/recalibrate",
-        response_model=schemas.JobAnswer,
+        response_model=answers.JobAnswer,
         status_code=202,
         summary="Measure thresholds anew",
     )
-    async def recalibrate(request: Request, body: schemas.Recalibration) -> Response:
+    async def recalibrate(request: Request, body: requests.Recalibration) -> Response:
         service.jobs.check_room()
         control = Control(service, request, "recalibrate", {"seconds": body.seconds})
         from_bin = await control.apply({"command": "recalibrate", "seconds": body.seconds})

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from cortexwire.api import schemas
+from cortexwire.api import answers
 from cortexwire.api.problems import ProblemError
 from cortexwire.api.service import Service, answer
 
@@ -13,11 +13,11 @@ def router(service: Service) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["health"])
 
-    @routes.get("/healthz", response_model=schemas.Health, summary="Whether the API lives")
+    @routes.get("/healthz", response_model=answers.Health, summary="Whether the API lives")
     async def healthz() -> Response:
         return answer({"status": "ok", "reasons": []})
 
-    @routes.get("/readyz", response_model=schemas.Health, summary="Whether an engine decodes")
+    @routes.get("/readyz", response_model=answers.Health, summary="Whether an engine decodes")
     async def readyz() -> Response:
         reasons = not_ready(service)
         if reasons:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cortexwire.api import schemas
+from cortexwire.api import answers, requests
 from cortexwire.api.problems import ProblemError
 from cortexwire.api.recorder import ask_recorder
 from cortexwire.api.service import Control, Service, answer
@@ -29,11 +29,11 @@ def router(service: Service) -> APIRouter:
         control.refused(problem)
         raise problem
 
-    @routes.post("/start", response_model=schemas.RecorderAnswer, summary="Begin a recording")
-    async def start(request: Request, body: schemas.RecordingStart) -> Response:
+    @routes.post("/start", response_model=answers.RecorderAnswer, summary="Begin a recording")
+    async def start(request: Request, body: requests.RecordingStart) -> Response:
         return await ask(request, "start", body.model_dump(exclude_none=True))
 
-    @routes.post("/stop", response_model=schemas.RecorderAnswer, summary="End the recording")
+    @routes.post("/stop", response_model=answers.RecorderAnswer, summary="End the recording")
     async def stop(request: Request) -> Response:
         return await ask(request, "stop", {})
 
