@@ -110,8 +110,9 @@ def _account(sent: dict[str, Any], engine: dict[str, Any], status: dict[str, Any
     lost_samples = sum(loss.samples or 0 for loss in log.losses)
     problems = [f"engine: {name} {counters[name]}" for name in LOSSES if counters[name]] + log.problems
     # Of the last packets that it sent a rig that is told to stop throws some away, which nobody ever took.
-    if log.samples + lost_samples != log.stop_sample or not 0 <= sent["samples"] - log.stop_sample <= _THROWN_AWAY:
-        expected = f"{log.stop_sample} samples of {sent['samples']} sent"
+    taken = log.stop_sample - (log.start_sample or 0)
+    if log.samples + lost_samples != taken or not 0 <= sent["samples"] - log.stop_sample <= _THROWN_AWAY:
+        expected = f"{taken} samples of {sent['samples']} sent"
         problems.append(f"expected {expected}, got {log.samples} and {lost_samples} said to be lost")
     if any(loss.samples is None or loss.packets is None for loss in log.losses):
         problems.append("a loss whose samples or packets are not known")
@@ -122,7 +123,7 @@ def _account(sent: dict[str, Any], engine: dict[str, Any], status: dict[str, Any
         problems.append("the recorder's own log does not speak of the loss")
     return {
         "samples_sent": sent["samples"],
-        "samples_taken": log.stop_sample,
+        "samples_taken": taken,
         "samples_recorded": log.samples,
         "lost_samples": lost_samples,
         "losses": [

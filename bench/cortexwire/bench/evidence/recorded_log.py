@@ -35,6 +35,7 @@ class Checked:
         first_index: Number of the first record.
         next_index: Number behind the last.
         samples: Samples in the packets of signal.
+        start_sample: The first of them; a rig may have sent others before anybody listened.
         stop_sample: One past the last of them.
         losses: What the recorder says it lost.
         torn: Segments with a tail that is no whole record: name and bytes.
@@ -46,6 +47,7 @@ class Checked:
     first_index: int = 0
     next_index: int = 0
     samples: int = 0
+    start_sample: int | None = None
     stop_sample: int = 0
     losses: list[Loss] = field(default_factory=list)
     torn: list[tuple[str, int]] = field(default_factory=list)
@@ -116,6 +118,8 @@ def _take(found: Checked, record: Record) -> None:
         samples, stop = _samples(record.payload)
         found.samples += samples
         found.stop_sample = max(found.stop_sample, stop)
+        if samples and found.start_sample is None:
+            found.start_sample = stop - samples
     if record.kind is not RecordKind.LOSS:
         found.next_index += 1
         return
