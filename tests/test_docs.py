@@ -89,7 +89,9 @@ def test_the_rig_of_the_readme_sends_what_an_engine_reads(tmp_path: Path) -> Non
     with zmq.Context() as context, context.socket(zmq.PULL) as engine:
         engine.set(zmq.RCVHWM, 0)
         engine.bind(endpoint)
-        exec(compile(program.replace("tcp://127.0.0.1:5555", endpoint), "README.md", "exec"), {})
+        assert "range(30_000)" in program
+        short = program.replace("tcp://127.0.0.1:5555", endpoint).replace("range(30_000)", "range(1000)")
+        exec(compile(short, "README.md", "exec"), {})
         packets: list[Packet] = []
         while not packets or packets[-1].kind != Kind.END:
             assert engine.poll(5000)
