@@ -93,6 +93,10 @@ class PipelineLike(Protocol):
         """One of `cortexwire.runtime.telemetry.STATES`."""
 
     @property
+    def in_force(self) -> tuple[int, int]:
+        """Hashes of the bundle and of the overlay in command, as outputs have them."""
+
+    @property
     def n_channels(self) -> int:
         """Channels that the bundle expects."""
 
@@ -229,11 +233,14 @@ class HotLoop:
             return
         self._answer(pending, bin_index, problem)
         self._emit(outputs)
-        self._described_ns = 0
 
     def _answer(self, pending: PendingCommand, bin_index: int, problem: str | None) -> None:
-        pending.answer(bin_index, problem)
         self._record(RecordKind.APPLIED, time.monotonic_ns(), msgspec.json.encode(Applied(bin_index, problem)))
+        # Told before it is answered: whoever starts this engine anew goes on with what was answered.
+        self._status.bundle_hash, self._status.overlay_hash = self._pipeline.in_force
+        self._described_ns = 0
+        self._tell()
+        pending.answer(bin_index, problem)
 
     def _emit(self, outputs: Sequence[Output]) -> None:
         if not outputs:
