@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final
 
 from cortexwire.api.engine import EngineLink
 from cortexwire.api.jobs import JobError, Step
 from cortexwire.api.monitor import Monitor
+from cortexwire.decoders.bundle import short_hash
 from cortexwire.runtime.telemetry import TelemetrySnapshot
 
 _LOOK_S: Final = 0.2
@@ -27,6 +28,16 @@ def _pid(monitor: Monitor) -> int:
     return -1 if monitor.engine is None else monitor.engine.pid
 
 
+async def _ask(monitor: Monitor, link: EngineLink, pid: int) -> dict[str, Any]:
+    """What the engine says of itself; a question may wait until another one has taken its place."""
+    _engine(monitor, pid)
+    state = await link.state()
+    if state.get("pid") != pid:
+        raise JobError(f"the engine (process {pid}) is gone")
+    monitor.learn_swap(state)
+    return state
+
+
 async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms: float) -> Steps:
     """Thresholds being measured anew, from a bin on over some seconds of observed signal."""
     pid = _pid(monitor)
@@ -45,9 +56,7 @@ async def staging(monitor: Monitor, link: EngineLink) -> Steps:
     """A bundle being loaded, warmed, and settling in shadow."""
     pid = _pid(monitor)
     while True:
-        _engine(monitor, pid)
-        monitor.learn_swap(await link.state())
-        candidate = monitor.candidate
+        candidate = (await _ask(monitor, link, pid)).get("candidate")
         if candidate is None:
             raise JobError("the engine has no candidate: it was dropped, or this engine cannot swap bundles")
         phase = str(candidate.get("phase"))
@@ -60,16 +69,18 @@ async def staging(monitor: Monitor, link: EngineLink) -> Steps:
     yield Step(1.0, "ready", candidate)
 
 
-async def takeover(monitor: Monitor, link: EngineLink, at_bin: int) -> Steps:
-    """A bundle about to decode from a bin on."""
+async def takeover(monitor: Monitor, link: EngineLink, at_bin: int, wanted: str) -> Steps:
+    """A bundle about to decode from a bin on; whatever interrupts the stream before takes that back."""
     pid = _pid(monitor)
-    first = monitor.bundle_hash
-    status = _engine(monitor, pid).status
-    began = status.bin
-    while status.bin < at_bin:
-        yield Step(min(0.99, (status.bin - began) / max(1, at_bin - began)), f"bin {status.bin} of {at_bin}")
+    began = _engine(monitor, pid).status.bin
+    while True:
+        state = await _ask(monitor, link, pid)
+        if state.get("takeover_bin") is None:
+            break
+        share = (state["bin"] - began) / max(1, at_bin - began)
+        yield Step(min(0.99, max(0.0, share)), f"bin {state['bin']} of {at_bin}")
         await asyncio.sleep(_LOOK_S)
-        status = _engine(monitor, pid).status
-    monitor.learn_swap(await link.state())
-    result = {"at_bin": at_bin, "bundle_hash": f"{status.bundle_hash:016x}", "previous": f"{first:016x}"}
-    yield Step(1.0, "done", result)
+    came = f"{short_hash(str(state['bundle_sha256'])):016x}"
+    if came != wanted:
+        raise JobError(f"bundle {wanted} did not take over at bin {at_bin}: {state['last_note']}")
+    yield Step(1.0, "done", {"at_bin": at_bin, "bundle_hash": came, "previous": state.get("previous")})

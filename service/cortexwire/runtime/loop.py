@@ -237,7 +237,6 @@ class HotLoop:
     def _answer(self, pending: PendingCommand, bin_index: int, problem: str | None) -> None:
         self._record(RecordKind.APPLIED, time.monotonic_ns(), msgspec.json.encode(Applied(bin_index, problem)))
         # Told before it is answered: whoever starts this engine anew goes on with what was answered.
-        self._status.bundle_hash, self._status.overlay_hash = self._pipeline.in_force
         self._described_ns = 0
         self._tell()
         pending.answer(bin_index, problem)
@@ -285,7 +284,6 @@ class HotLoop:
         status = self._status
         status.epoch, status.restart = output.epoch, output.restart
         status.bin, status.sample_index = output.bin, output.end_sample
-        status.bundle_hash, status.overlay_hash = output.bundle_hash, output.overlay_hash
         velocity = output.tensors.get("velocity")
         if velocity is not None:
             status.velocity = (float(velocity[0]), float(velocity[1]))
@@ -338,6 +336,7 @@ class HotLoop:
     def _refresh(self) -> None:
         status, pipeline = self._status, self._pipeline
         status.state, status.armed = pipeline.state, pipeline.armed
+        status.bundle_hash, status.overlay_hash = pipeline.in_force
         status.over_budget = self._parts.watch.over
         silent = time.monotonic_ns() - self._heard_ns > self._parts.silent_after_ns
         if silent and status.state in _FLOWING:
