@@ -1,5 +1,6 @@
 """Hot swaps asked for over the API, of a real engine: each job tells what became of it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 from cortexwire.config import ApiSettings
 from cortexwire.decoders import Bundle
+from cortexwire.pipeline.commands import ActivateBundle, StageBundle
+from cortexwire.runtime.control import ControlClient
+from cortexwire.runtime.rundir import RunDir
 from cortexwire.training import seeded_bundle
 from tests.api.serving import GENEROUS, Served, serving
 from tests.runtime.test_swap_live import STREAM, running, settings_of
@@ -67,3 +71,21 @@ def test_a_bundle_that_is_on_offer_is_offered_once_wherever_the_engine_took_it_f
     with swapping(tmp_path) as api:
         api.until("/v1/state", lambda state: state["engine"]["bundle_name"])
         assert [entry["name"] for entry in api.get("/v1/bundles").json()["bundles"]] == ["same", "reference"]
+
+
+def test_the_neutral_stop_and_the_bundle_show_whoever_asked_for_them(tmp_path: Path) -> None:
+    """The page may come long after, and a bundle need not be on offer."""
+    new = bundle(tmp_path / "elsewhere", "new", 2)
+    with swapping(tmp_path) as api:
+        with ControlClient(RunDir(api.folder).control_endpoint) as operator:
+            for on in (True, False):
+                assert operator.send({"command": "neutral", "on": on}).problem is None
+                api.until("/v1/state", lambda state, on=on: state["engine"]["neutral"] is on)  # type: ignore[misc]
+            assert operator.send(StageBundle(str(new.path))).problem is None
+            while (operator.state().state or {})["candidate"]["phase"] != "ready":
+                time.sleep(0.05)
+            assert operator.send(ActivateBundle()).problem is None
+        state = api.until("/v1/state", lambda state: state["engine"]["bundle_hash"] == f"{new.hash:016x}")
+        engine = state["engine"]
+        assert (engine["bundle_name"], engine["bin_ms"]) == (new.manifest.name, 20.0)
+        assert engine["unit"] == new.manifest.velocity.unit

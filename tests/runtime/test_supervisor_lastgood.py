@@ -256,6 +256,8 @@ def test_an_engine_is_armed_again_only_where_that_is_wanted_and_nobody_stopped_i
     last_good = LastGood(run_dir, rearm)
     last_good.look(None)
     assert config_of(last_good).armed is armed
+    # A neutral stop stays on until somebody releases it, whatever dies meanwhile.
+    assert config_of(last_good).pipeline.safety.neutral is (orders is not None and orders.neutral)
 
 
 def test_gain_offset_and_endpoints_are_those_of_the_engine_that_died(run_dir: RunDir) -> None:

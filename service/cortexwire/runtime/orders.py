@@ -95,8 +95,8 @@ class OrderBook:
 
     def __init__(self, path: Path, config: EngineConfig, start: Start | None = None) -> None:
         self._path = path
-        output = config.pipeline.output
-        orders = Orders(armed=config.armed, gain=output.gain, offset=output.offset)
+        output, neutral = config.pipeline.output, config.pipeline.safety.neutral
+        orders = Orders(armed=config.armed, neutral=neutral, gain=output.gain, offset=output.offset)
         self._orders = orders if start is None else orders.started(start)
         try:
             self._write()

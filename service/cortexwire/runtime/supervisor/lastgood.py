@@ -1,9 +1,10 @@
 """With what an engine is started again: the settings by which it goes on as the one that died.
 
 Thresholds, masks, and which bundle and overlay are in command come from the telemetry map, which outlives the engine
-that wrote it; where these lie, gain, offset and whether it was armed from its standing orders; the endpoints from what
-it said when it was ready. The map has thresholds as float32, which is what the kernels compare with, so the restarted
-engine's are the very same. Bundles and overlays are copied, since what lies at their paths may change.
+that wrote it; where these lie, gain, offset, the neutral stop and whether it was armed from its standing orders; the
+endpoints from what it said when it was ready. The map has thresholds as float32, which is what the kernels compare
+with, so the restarted engine's are the very same. Bundles and overlays are copied, since what lies at their paths may
+change.
 
 What is found is kept in the run directory too, for a supervisor that was itself killed; an orderly end takes it away.
 """
@@ -102,6 +103,7 @@ class LastGood:
         self._orders = orders
         self.settings |= {
             "armed": self._rearm and orders.armed and not orders.neutral,
+            "pipeline.safety.neutral": orders.neutral,
             "pipeline.output.gain": orders.gain,
             "pipeline.output.offset": orders.offset,
         }
