@@ -1,11 +1,12 @@
-"""Must-show 4: a simulated recording exported to NWB, read again and decoded, with counts as the original, bit for bit.
+"""Must-show 4: a recording exported to NWB, read again and decoded, with counts as the original, bit for bit.
+
+Once a simulated session itself, and once what a recorder wrote while an engine decoded a simulated rig.
 
 Both of the format's own tools have to be content with the file: the validator with all of it, the inspector of best
 practices with all but its suggestions, which are listed.
 """
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,28 +17,44 @@ from cortexwire.bench.evidence import progress
 from cortexwire.bench.live import RunError, short_folder
 from cortexwire.config import EngineConfig, load_config
 from cortexwire.runtime.assembly import assemble
+from cortexwire.runtime.children import Child
 from cortexwire.runtime.nwb_export import Recording, Subject, decoded_recording, export_nwb
+from cortexwire.runtime.nwb_export.logged import logged_recording
 from cortexwire.runtime.offline import decode_frames
 from cortexwire.runtime.shipped import reference_bundle
 from cortexwire.sessions import Session, open_session, session_packets
-from cortexwire.wire import OutKind, Output
+from cortexwire.sessions.log import Log, log_session, open_log
+from cortexwire.wire import OutKind, Output, RecordKind, decode_output
 
 SOURCE: Final = "sim:channels=96,seconds=60,seed=5"
 PACKETS: Final = 777
 """Samples in a packet when the file is decoded; another number than at export, since it must not matter."""
+RECORDED_S: Final = 40.0
+"""Signal of the recording, of which the first ten seconds calibrate."""
 _EPOCH: Final = 1
+_LOOK_S: Final = 0.05
+_RECORDER_STOP_S: Final = 60.0
 
 
-def nwb_round_trip(*, source: str = SOURCE, recorded: Callable[[Path], Session] | None = None) -> dict[str, Any]:
+def nwb_round_trip(*, source: str = SOURCE, recorded_s: float = RECORDED_S) -> dict[str, Any]:
     """Must-show 4: simulate, record, export, read, decode.
 
     Args:
         source: The simulated session.
-        recorded: Records the session into a folder and opens what was recorded; None exports the session itself.
+        recorded_s: Signal of the simulated rig that is recorded live.
 
     Raises:
         RunError: pynwb or the inspector is absent.
     """
+    found = {"session": _exported(source, None), "recorded": _exported(source, recorded_s)}
+    return {
+        "passed": all(each["passed"] for each in found.values()),
+        "expected": "counts and velocities of every bin bit for bit, units that count the same, no complaint",
+        **found,
+    }
+
+
+def _exported(source: str, recorded_s: float | None) -> dict[str, Any]:
     try:
         import nwbinspector
         import pynwb
@@ -48,13 +65,19 @@ def nwb_round_trip(*, source: str = SOURCE, recorded: Callable[[Path], Session] 
     from cortexwire.clients.simulator import parse_source
 
     config = load_config(None, flags={"bundle": reference_bundle()})
-    original = _decoded(config, parse_source(source), 600)
     with short_folder() as folder:
         path = folder / "session.nwb"
-        session = parse_source(source) if recorded is None else recorded(folder)
-        progress(f"exporting {source}")
+        if recorded_s is None:
+            session: Session = parse_source(source)
+            original = _decoded(config, session, 600)
+            recording = decoded_recording(Recording(session, started=datetime(2024, 1, 1, tzinfo=UTC)), config)
+        else:
+            log = _recorded(folder, recorded_s)
+            session = log_session(log.folder)
+            original = _outputs(log)
+            recording = logged_recording(Recording(session), log)
+        progress(f"exporting {session.name}")
         began = time.monotonic()
-        recording = decoded_recording(Recording(session, started=datetime(2024, 1, 1, tzinfo=UTC)), config)
         written = export_nwb(recording, path, Subject(description="a simulated subject"))
         export_s, n_bytes = time.monotonic() - began, path.stat().st_size
         progress("validating")
@@ -75,8 +98,7 @@ def nwb_round_trip(*, source: str = SOURCE, recorded: Callable[[Path], Session] 
     counts = _equal(original, again, "counts")
     velocity = _equal(original, again, "velocity")
     result = {
-        "source": source,
-        "recorded": recorded is not None,
+        "source": session.name,
         "bins": len(original),
         "counts_equal_bins": counts,
         "velocity_equal_bins": velocity,
@@ -90,11 +112,41 @@ def nwb_round_trip(*, source: str = SOURCE, recorded: Callable[[Path], Session] 
         "megabytes": round(n_bytes / 1e6, 1),
         "export_s": round(export_s, 2),
         "open_ms": round(1000 * open_s, 1),
-        "expected": "counts and velocities of every bin bit for bit, units that count the same, no complaint",
     }
     bins = len(original)
     same = bins > 0 and len(again) == bins and counts == velocity == unit_counts == bins and same_descriptor
     return {"passed": same and not errors and not worse, **result}
+
+
+def _recorded(folder: Path, seconds: float) -> Log:
+    """Let an engine decode a simulated rig while a recorder writes all of it down."""
+    run_dir, rig, out = str(folder / "run"), f"ipc://{folder}/rig", folder / "recordings"
+    engine_arguments = [
+        *("engine", "--json", "--bundle", str(reference_bundle()), "--socket", "pull", "--bind", "--ingest", rig),
+        *("--output", f"ipc://{folder}/outputs", "--run-dir", run_dir),
+    ]
+    simulated = ["simulate", "--json", "--endpoint", rig, "--socket", "push", "--connect", "--seconds", f"{seconds:g}"]
+    with (
+        Child("engine", engine_arguments) as engine,
+        Child("recorder", ["record", "--json", "--run-dir", run_dir, "--out", str(out)]) as recorder,
+    ):
+        for child in (engine, recorder):
+            while not child.lines():
+                child.check()
+                time.sleep(_LOOK_S)
+        progress(f"recording {seconds:g} s")
+        with Child("simulator", [*simulated, "--seed", "5"]) as simulator:
+            while simulator.poll() is None:
+                time.sleep(_LOOK_S)
+        engine.stop()
+        recorder.stop(_RECORDER_STOP_S)
+    return open_log(next(out.iterdir()))
+
+
+def _outputs(log: Log) -> list[Output]:
+    """The decoded outputs that a log holds."""
+    found = [decode_output(record.payload) for record in log.records() if record.kind is RecordKind.OUTPUT]
+    return [output for output in found if output.kind is OutKind.DECODED]
 
 
 def _decoded(config: EngineConfig, session: Session, packet_samples: int) -> list[Output]:
