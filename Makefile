@@ -19,7 +19,7 @@ demo: $(CORE)  ## simulator, engine, decoder and a live view; SECONDS=10 ends it
 	@$(BIN)/cortexwire demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(DEV)  ## all tests, with branch coverage and its gate
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov -n 2 --dist loadfile
 
 check: lint types imports test  ## all that CI checks: style, types, import contracts, tests
 
