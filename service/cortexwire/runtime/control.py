@@ -146,7 +146,7 @@ class ControlServer:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._end()
-            raise ConfigError(f"control: cannot bind {endpoint}: {error.strerror}") from error
+            raise ConfigError(f"control: cannot bind {endpoint}: {zmq.strerror(error.errno)}") from error
         self.endpoint = endpoint
         self._thread = threading.Thread(target=self._serve, name="cortexwire-control", daemon=True)
         self._stager = Stager(prepare or _nothing, self._submit)

@@ -52,7 +52,9 @@ class Ingest:
         except zmq.ZMQError as error:
             self._socket.close()
             verb = "bind" if settings.bind else "connect to"
-            raise ConfigError(f"ingest.endpoint: cannot {verb} {settings.endpoint}: {error.strerror}") from error
+            raise ConfigError(
+                f"ingest.endpoint: cannot {verb} {settings.endpoint}: {zmq.strerror(error.errno)}"
+            ) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def receive(self, timeout_ms: int) -> bytes | None:

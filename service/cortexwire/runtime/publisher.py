@@ -60,7 +60,9 @@ class Publisher:
         except zmq.ZMQError as error:
             self._socket.close()
             verb = "bind" if settings.bind else "connect to"
-            raise ConfigError(f"output.endpoint: cannot {verb} {settings.endpoint}: {error.strerror}") from error
+            raise ConfigError(
+                f"output.endpoint: cannot {verb} {settings.endpoint}: {zmq.strerror(error.errno)}"
+            ) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def send(self, message: bytes | bytearray) -> None:

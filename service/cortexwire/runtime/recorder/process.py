@@ -65,7 +65,7 @@ class Recorder:
         except zmq.ZMQError as error:
             self._context.destroy()
             self.run_dir.close()
-            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {error.strerror}") from error
+            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {zmq.strerror(error.errno)}") from error
         except ConfigError:
             self.run_dir.close()
             raise
