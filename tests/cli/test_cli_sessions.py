@@ -109,7 +109,7 @@ def test_flat_channels_cost_a_picture_no_more_than_their_own_raster(tmp_path: Pa
     for channel in range(3):
         signal = np.zeros(30_000) if channel == 1 else rng.normal(0, 100, 30_000)
         if channel != 1:
-            signal[500::1000] -= 3000
+            signal[500 + 100 * channel :: 1000] -= 3000
         write_wav(tmp_path / "w" / f"e{channel}.wav", signal.astype(np.int16))
     words = words_of(draw(open_session(tmp_path / "w"), "wav"))
     assert "no raster" not in words
