@@ -176,7 +176,7 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, bind: bool) -> None:
         socket.close(0)
         verb = "bind" if bind else "connect to"
         taken = "; does an engine bind there? then --socket push --connect" if error.errno == zmq.EADDRINUSE else ""
-        raise ConfigError(f"cannot {verb} {endpoint!r}: {zmq.strerror(error.errno)}{taken}") from error
+        raise ConfigError(f"cannot {verb} {endpoint!r}: {zmq.strerror(error.errno or 0)}{taken}") from error
 
 
 def wait_for_peer(socket: zmq.Socket[bytes], seconds: float, stop: Event | None = None) -> bool:

@@ -156,6 +156,31 @@ class RunDir:
             self._lock = None
 
 
+class SocketFile:
+    """The file of a Unix socket that was bound, which libzmq leaves behind.
+
+    Args:
+        endpoint: Where it was bound; other transports have no file.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        transport, _, path = endpoint.partition("://")
+        self._path = Path(path) if transport == "ipc" and not path.startswith("@") else None
+        self._inode = self._found()
+
+    def _found(self) -> int | None:
+        try:
+            return None if self._path is None else self._path.stat().st_ino
+        except OSError:
+            return None
+
+    def remove(self) -> None:
+        """Remove it, unless somebody else has bound another in its place; safe to call twice."""
+        if self._path is not None and self._inode is not None and self._inode == self._found():
+            self._path.unlink(missing_ok=True)
+        self._inode = None
+
+
 def _locked(lock: int) -> bool:
     """Take a lock; whoever only looks whether it is taken is in the way for microseconds."""
     for _ in range(_LOCK_TRIES):

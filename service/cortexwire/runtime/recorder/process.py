@@ -21,7 +21,7 @@ from cortexwire.errors import ConfigError, CortexwireError
 from cortexwire.runtime.recorder.control import LONGEST_REQUEST_BYTES, Request, decode_request
 from cortexwire.runtime.recorder.recording import Recording, begin_new, left_unfinished
 from cortexwire.runtime.recorder.status import RecorderStatus, StatusMap
-from cortexwire.runtime.rundir import RunDir
+from cortexwire.runtime.rundir import RunDir, SocketFile
 from cortexwire.runtime.tap import TapReader, is_written
 
 HEARTBEAT_MS: Final = 100
@@ -65,10 +65,12 @@ class Recorder:
         except zmq.ZMQError as error:
             self._context.destroy()
             self.run_dir.close()
-            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {zmq.strerror(error.errno)}") from error
+            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {zmq.strerror(error.errno or 0)}") from error
         except ConfigError:
             self.run_dir.close()
             raise
+
+        self._file = SocketFile(self.endpoint)
 
     def run(self, stop: threading.Event) -> RecorderStatus:
         """Record and answer until `stop` is set; then what the ring holds is written, and the recording ended.
@@ -87,7 +89,7 @@ class Recorder:
 
     def _look(self) -> None:
         if self._recording is not None and self._recording.is_over:
-            self._left = (self._recording.plan.sidecar.tap, sys.maxsize)
+            self._left = (self._recording.plan.sidecar.tap or "", sys.maxsize)
             self._end()
             self._try_at = time.monotonic() + AGAIN_S
         if self._recording is not None:
@@ -182,6 +184,7 @@ class Recorder:
         """Close everything; safe to call twice. The files stay."""
         if not self._context.closed:
             self._end()
+            self._file.remove()
             self._context.destroy()
             self._status.close()
             self.run_dir.close()
