@@ -392,7 +392,8 @@ def _explain(fault: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> str
     if fault["type"] == "extra_forbidden":
         message = "there is no such setting"
     elif fault["type"] == "string_pattern_mismatch":
-        message = f"expected tcp://HOST:PORT or ipc://PATH, got {fault['input']!r}"
+        expected = "HOST:PORT" if path == ("api", "bind") else "tcp://HOST:PORT or ipc://PATH"
+        message = f"expected {expected}, got {fault['input']!r}"
     else:
         message = f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
     # A union adds a step below the key that was given; a table where a value belongs has its keys below it.

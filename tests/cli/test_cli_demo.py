@@ -1,3 +1,4 @@
+import fcntl
 import io
 import json
 import re
@@ -13,7 +14,7 @@ from cortexwire.decoders import load_bundle
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.braille import Canvas
 from cortexwire.runtime.children import ChildError
-from cortexwire.runtime.demo import DemoScene, DemoSettings, as_json, choose_seed, latency, run_demo
+from cortexwire.runtime.demo import DemoScene, DemoSettings, as_json, choose_seed, latency, remove_abandoned, run_demo
 from cortexwire.runtime.demo_lines import LineView
 from cortexwire.runtime.demo_record import DemoRecord
 from cortexwire.runtime.demo_view import LiveView, bar, picture, sparkline
@@ -189,6 +190,19 @@ def test_the_demo_serves_the_page_of_its_engine() -> None:
     [(page, name)] = found
     assert "<title>" in page
     assert name == "reference"
+
+
+def test_folders_of_killed_demos_are_removed_and_no_others(tmp_path: Path) -> None:
+    killed, alive, other = (tmp_path / name for name in ("cortexwire-demo-a", "cortexwire-demo-b", "cortexwire-0"))
+    for folder in (killed, alive, other):
+        (folder / "run").mkdir(parents=True)
+        (folder / "demo.lock").touch()
+    with (alive / "demo.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_abandoned(tmp_path)
+    assert not killed.exists()
+    assert alive.exists()
+    assert other.exists()
 
 
 def test_a_stopped_demo_ends_in_good_order() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cortexwire.cli.control import parse_command
+from cortexwire.runtime.rundir import RunDir
 from tests.cli.running import Command
 
 COMMANDS = (
@@ -38,7 +39,10 @@ def test_every_help_page_has_examples(command: Command, name: str) -> None:
         (("control", "fly"), "expected one of arm, disarm"),
         (("control", "gain"), "expected a factor"),
         (("control", "gain", "much"), "expected a factor, got 'much'"),
-        (("control", "mark", "3"), "not a command"),
+        (("control", "mark", "7"), "control mark: expected a code from 256 to 4294967295, got '7'"),
+        (("control", "recalibrate", "0"), "control recalibrate: expected seconds above 0, 3600 at most, got '0'"),
+        (("api", "--bind", "foo"), "api.bind (from a flag): expected HOST:PORT, got 'foo'"),
+        (("inspect", "sim:channels=8,sed=3"), "there is no setting 'sed'; expected one of seconds, "),
         (("control", "arm", "now"), "expected no argument"),
         (("control", "activate", "soon"), "expected bins of cross-fade, 250 at most, or nothing, got 'soon'"),
         (("control", "stage"), "expected the folder of a bundle"),
@@ -62,6 +66,13 @@ def test_a_mistake_gets_one_message_and_exit_code_2(
 
 def test_no_engine_no_answer(command: Command, tmp_path: Path) -> None:
     ran = command("control", "state", "--run-dir", tmp_path, "--timeout", "0.05")
+    assert (ran.code, f"no engine runs in {tmp_path}" in ran.err) == (2, True)
+    ran = command("inspect", tmp_path)
+    assert (ran.code, f"no engine runs in {tmp_path}" in ran.err) == (2, True)
+    engine = RunDir(tmp_path)
+    engine.acquire()
+    ran = command("control", "state", "--run-dir", tmp_path, "--timeout", "0.05")
+    engine.close()
     assert (ran.code, "no answer within 0.05 s" in ran.err) == (1, True)
 
 
@@ -75,6 +86,7 @@ def test_the_version_is_told(command: Command) -> None:
         (("arm",), {"command": "arm"}),
         (("release",), {"command": "neutral", "on": False}),
         (("unmask", "3,17"), {"command": "mask", "channels": [3, 17], "masked": False}),
+        (("gain", "-3"), {"command": "set_gain", "gain": -3.0}),
         (("recalibrate", "5"), {"command": "recalibrate", "seconds": 5.0}),
         (("mark", "300"), {"command": "mark", "code": 300}),
         (("stage", "/b/new"), {"command": "stage_bundle", "path": "/b/new"}),

@@ -12,6 +12,14 @@ SOURCE = "sim:channels=96,seconds=3,seed=11"
 QUICK = ("--set", "front_end.threshold.calibration_s=1")
 
 
+def test_what_nwb_needs_is_looked_for_before_anything_is_read(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortexwire.runtime.nwb_export.writing.find_spec", lambda _: None)
+    ran = command("export-nwb", tmp_path / "no such recording", tmp_path / "a.nwb")
+    assert (ran.code, "NWB needs pynwb and hdmf" in ran.err) == (2, True)
+
+
 def test_export_then_decode_gives_the_same_counts(command: Command, tmp_path: Path) -> None:
     nwb = tmp_path / "sim.nwb"
     ran = command(

@@ -114,10 +114,18 @@ def test_a_service_that_cannot_start_says_all_that_is_wrong(tmp_path: Path) -> N
     with Child("supervisor", ["serve", *nothing, "--run-dir", str(tmp_path / "r"), "--log", "json"]) as supervisor:
         until(lambda: supervisor.poll() is not None)
         assert supervisor.stop() == 2
-        said = supervisor.last_words()
-        assert "2 problem(s) at start-up" in said
-        assert f"- engine: {tmp_path}/nothing" in said
-        assert "- engine: thresholds: cannot read" in said
+        (said,) = [json.loads(line) for line in supervisor.last_words().splitlines()]
+        assert (said["event"], said["level"]) == ("not started", "error")
+        first, second = said["problems"]
+        assert first.startswith(f"engine: {tmp_path}/nothing")
+        assert second.startswith("engine: thresholds: cannot read")
+
+
+def test_a_service_that_cannot_start_says_so_once_in_words(command: Command, tmp_path: Path) -> None:
+    ran = command("serve", "--bundle", tmp_path / "nothing", "--run-dir", tmp_path / "r", "--log", "words")
+    assert ran.code == 2
+    assert ran.err.count(f"{tmp_path}/nothing") == 1
+    assert "1 problem(s) at start-up" in ran.err
 
 
 def test_a_service_goes_on_where_a_killed_supervisor_had_to_leave_off(tmp_path: Path) -> None:

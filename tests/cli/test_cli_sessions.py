@@ -103,6 +103,20 @@ def test_a_picture_of_voltage_has_traces_and_a_scale(tmp_path: Path) -> None:
     assert "uv_per_bit is not stated" in words
 
 
+def test_flat_channels_cost_a_picture_no_more_than_their_own_raster(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "w").mkdir()
+    for channel in range(3):
+        signal = np.zeros(30_000) if channel == 1 else rng.normal(0, 100, 30_000)
+        if channel != 1:
+            signal[500 + 100 * channel :: 1000] -= 3000
+        write_wav(tmp_path / "w" / f"e{channel}.wav", signal.astype(np.int16))
+    words = words_of(draw(open_session(tmp_path / "w"), "wav"))
+    assert "no raster" not in words
+    assert "1 flat channel left out: " in words
+    assert " on 2 channels" in words
+
+
 def test_gaps_are_drawn_and_said(tmp_path: Path, counts: Path) -> None:
     session = open_session(counts)
     svg = draw(session, "x", (Stretch(0.0, 2.0), Stretch(3.5, 4.0, shown=False)))

@@ -132,6 +132,15 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         replay(session, "tcp://nowhere", bind=True)
 
 
+def test_an_endpoint_that_is_taken_is_said_once_with_what_may_help(tmp_path: Path) -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as taken:
+        port = taken.bind_to_random_port("tcp://127.0.0.1")
+        expected = f"cannot bind 'tcp://127.0.0.1:{port}': Address already in use; does an engine bind there? then"
+        with pytest.raises(ConfigError) as raised:
+            replay(wideband_session(), f"tcp://127.0.0.1:{port}", bind=True)
+        assert str(raised.value) == f"{expected} --socket push --connect"
+
+
 def test_high_water_marks_are_stated_in_time() -> None:
     assert hwm_packets(1000, Rate(30_000), 30) == 1000
     assert hwm_packets(0.1, Rate(30_000), 600) == 1

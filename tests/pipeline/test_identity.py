@@ -110,6 +110,7 @@ def test_rates_that_cannot_be_compared_block(rates: np.ndarray) -> None:
     identity.announced(0)
     assert identity.rates(rates) is None
     assert "cannot be compared" in identity.why
+    assert identity.why.endswith("(`cortexwire control confirm`, POST /v1/identity/confirm)")
 
 
 def test_channels_without_a_rate_are_left_out_of_the_correlation() -> None:

@@ -82,6 +82,45 @@ def test_a_recorder_waits_for_an_engine_and_follows_one_with_another_ring_into_a
     second.close()
 
 
+def test_what_a_dead_engine_left_is_not_recorded_and_the_next_one_is_from_its_start(tmp_path: Path) -> None:
+    dead = Feeder(tmp_path / "run")
+    dead.put(RecordKind.START, start_payload())
+    dead.packets(40)
+    dead.close()
+    with recorder(tmp_path / "run", tmp_path / "out") as recording:
+        status = recording.until(lambda status: status.note)
+        assert (status.state, status.note) == ("idle", f"no engine runs in {tmp_path / 'run'}: waiting")
+        assert not (tmp_path / "out").exists()
+        alive = Feeder(tmp_path / "run", epoch=8)
+        # It has opened the ring, and its own START is still to come.
+        recording.until(lambda status: status.state == "recording")
+        alive.put(RecordKind.START, start_payload())
+        alive.packets(30)
+        recording.until(lambda status: status.durable_index == len(dead.sent) + len(alive.sent))
+        recording.stop()
+    folder = only_folder(tmp_path / "out")
+    entries = read_log(folder)
+    assert [entry.index for entry in entries] == [len(dead.sent) + number for number in range(len(alive.sent))]
+    assert entries[0].kind is RecordKind.START
+    alive.close()
+
+
+def test_an_engine_that_came_and_went_between_two_looks_is_recorded(tmp_path: Path) -> None:
+    dead = Feeder(tmp_path / "run")
+    dead.packets(40)
+    dead.close()
+    with recorder(tmp_path / "run", tmp_path / "out") as recording:
+        recording.until(lambda status: status.note)
+        recording.process.send_signal(signal.SIGSTOP)
+        brief = Feeder(tmp_path / "run", epoch=8)
+        brief.packets(30)
+        brief.close()
+        recording.process.send_signal(signal.SIGCONT)
+        recording.until(lambda status: status.durable_index == len(dead.sent) + len(brief.sent))
+        recording.stop()
+    assert len(read_log(only_folder(tmp_path / "out"))) == len(brief.sent)
+
+
 def test_a_recording_begins_and_ends_when_told_and_is_named(tmp_path: Path) -> None:
     feeder = Feeder(tmp_path / "run")
     with recorder(tmp_path / "run", tmp_path / "out", "recorder.autostart=false") as recording:

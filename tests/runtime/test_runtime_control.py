@@ -208,3 +208,13 @@ def test_an_endpoint_that_cannot_be_bound_is_named(tmp_path: Path) -> None:
 
 def test_a_server_that_never_started_closes(tmp_path: Path) -> None:
     ControlServer(f"ipc://{tmp_path}/control", tmp_path / "map").close()
+
+
+def test_a_server_that_ends_removes_its_socket_and_no_successors(tmp_path: Path) -> None:
+    endpoint, file = f"ipc://{tmp_path}/control", tmp_path / "control"
+    first = ControlServer(endpoint, tmp_path / "map")
+    second = ControlServer(endpoint, tmp_path / "map")
+    first.close()
+    assert file.exists()
+    second.close()
+    assert not file.exists()

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,29 @@ def test_a_dead_engine_holds_nothing(tmp_path: Path) -> None:
     folder = RunDir(tmp_path)
     folder.acquire()
     folder.close()
+
+
+def test_whether_somebody_runs_is_seen_without_being_in_the_way(tmp_path: Path) -> None:
+    engine, looker, other = RunDir(tmp_path), RunDir(tmp_path), RunDir(tmp_path, role="recorder")
+    assert not looker.is_taken
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            _ = looker.is_taken
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(50):
+        engine.acquire()
+        engine.close()
+    stop.set()
+    looking.join()
+    engine.acquire()
+    assert looker.is_taken
+    assert not other.is_taken
+    engine.close()
+    assert not looker.is_taken
 
 
 def test_the_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:

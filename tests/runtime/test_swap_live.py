@@ -205,8 +205,10 @@ def test_what_cannot_be_staged_is_told_with_the_reason(tmp_path: Path, old: Bund
     broken = shutil.copytree(new.path, tmp_path / "broken")
     (broken / "decoder.onnx").write_bytes(b"none")
     with running(settings_of(tmp_path, old)) as rig:
+        problem = rig.client.send(StageBundle(str(tmp_path / "absent"))).problem
+        assert problem == f"stage: expected the folder of a bundle, with its manifest.json, got {tmp_path / 'absent'}"
+        assert rig.state()["candidate"] is None
         for request, why in (
-            (StageBundle(str(tmp_path / "absent")), "absent/manifest.json: expected a bundle: No such file"),
             (StageBundle(str(other.path)), "cold-only: "),
             (StageBundle(str(broken)), "expected sha256"),
             (StageBundle(str(new.path), "0" * 64), "expected sha256 0000"),

@@ -155,6 +155,13 @@ def test_each_start_of_a_source_is_a_stream_of_its_own(tmp_path: Path) -> None:
         log_session(f"{folder}#5")
 
 
+def test_a_stream_of_next_to_nothing_is_no_problem_of_the_one_beside_it(tmp_path: Path) -> None:
+    records = packets([*wideband_frames(1, epoch=8), *wideband_frames()])
+    folder = write_log(tmp_path / "log", records)
+    assert not [problem for problem in log_session(folder).problems if "stream" in problem]
+    assert [problem for problem in log_session(f"{folder}#1").problems if "to read it name" in problem]
+
+
 def test_a_damaged_payload_is_named_when_it_is_read(tmp_path: Path) -> None:
     frames = wideband_frames()
     folder = write_log(tmp_path / "log", packets(frames))

@@ -175,7 +175,8 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, bind: bool) -> None:
     except zmq.ZMQError as error:
         socket.close(0)
         verb = "bind" if bind else "connect to"
-        raise ConfigError(f"cannot {verb} {endpoint!r}: {error.strerror}") from error
+        taken = "; does an engine bind there? then --socket push --connect" if error.errno == zmq.EADDRINUSE else ""
+        raise ConfigError(f"cannot {verb} {endpoint!r}: {zmq.strerror(error.errno or 0)}{taken}") from error
 
 
 def wait_for_peer(socket: zmq.Socket[bytes], seconds: float, stop: Event | None = None) -> bool:

@@ -125,7 +125,7 @@ class _Opening:
             if (folder / name).exists():
                 return folder / name
         places = ", ".join(str(folder) for folder in self._folders)
-        hint = f"set {DATA_VARIABLE} or pass data"
+        hint = f"set {DATA_VARIABLE}, or --data FOLDER"
         raise SessionError(f"{self._where}: file = {name!r}: not found in {places} ({hint})")
 
     def stack(self, stack: WavStack) -> RecordedSession:

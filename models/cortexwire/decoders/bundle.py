@@ -180,4 +180,4 @@ def check_free(path: str | os.PathLike[str], replace: bool) -> None:
     if present - set(FILES):
         raise BundleError(f"{folder}: expected nothing but a bundle, got {sorted(present - set(FILES))}")
     if present and not replace:
-        raise BundleError(f"{folder}: expected no bundle yet, got one; replace it with --replace (replace=True)")
+        raise BundleError(f"{folder}: expected no bundle yet, got one; replace it with --replace")

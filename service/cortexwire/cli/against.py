@@ -11,11 +11,13 @@ from cortexwire.errors import ConfigError
 if TYPE_CHECKING:
     from cortexwire.runtime.against import Agreement
 
+INTERRUPTED: Final = 130
+"""As a shell says it of what SIGINT ended."""
 _HASH_DIGITS: Final = 16
 
 
 def decode_against(source: str, bundle: Path | None, json: bool) -> None:
-    """Compare, say what was found, and exit: 0 when all that can be reproduced agrees, else 1.
+    """Compare, say what was found, and exit: 0 when all that can be reproduced agrees, 1 when not, 130 at Ctrl-C.
 
     Raises:
         ConfigError: The source is no log.
@@ -40,7 +42,7 @@ def decode_against(source: str, bundle: Path | None, json: bool) -> None:
         show_json(as_json(found) | {"took_s": took_s})
     else:
         _show(found, folder, took_s)
-    raise typer.Exit(0 if found.passed else 1)
+    raise typer.Exit(INTERRUPTED if found.stopped else 0 if found.passed else 1)
 
 
 def as_json(found: "Agreement") -> dict[str, Any]:

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def api(
     config: options.Config = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="The engine's run directory.", show_default="the default one")
+        Path | None, typer.Option(help="The engine's run directory.", show_default=options.RUN_DIR)
     ] = None,
     bind: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.", show_default="127.0.0.1:8765")

@@ -96,11 +96,14 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
-def log_to_stderr(json: bool | None = None) -> None:
+def log_to_stderr(json: bool | None = None) -> bool:
     """Send the log of this process to standard error.
 
     Args:
         json: Whether as JSON lines, or else as coloured words; None means words on a terminal and JSON elsewhere.
+
+    Returns:
+        Whether it is JSON.
     """
     import structlog
 
@@ -122,3 +125,4 @@ def log_to_stderr(json: bool | None = None) -> None:
         # Looked up at each message: whoever replaces standard error, and puts it back, finds the log there.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
+    return not human

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,11 +14,19 @@ from cortexwire.cli.console import budgets_in_words, show_json, show_rows
 from cortexwire.cli.help import examples
 from cortexwire.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cortexwire.runtime.rundir import RunDir
+
+RESTART_S: Final = 0.5
+"""How long an engine may be gone that a supervisor starts again."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         rich_help_panel=options.RUN,
+        # A negative number is an argument.
+        context_settings={"ignore_unknown_options": True},
         epilog=examples(
             "cortexwire control state",
             "cortexwire control arm",
@@ -36,14 +45,14 @@ def control(
         str,
         typer.Argument(
             help="arm, disarm, neutral, release, state, recalibrate SECONDS, gain FACTOR, mask CHANNELS, "
-            "unmask CHANNELS, thresholds FILE, overlay FILE, rollback, confirm, mark CODE, stage BUNDLE, "
+            "unmask CHANNELS, thresholds FILE, overlay FILE, rollback, confirm, mark CODE (from 256 on), stage BUNDLE, "
             "activate [BINS OF CROSS-FADE], rollback-bundle, unstage; or a command as JSON.",
             show_default=False,
         ),
     ],
     argument: Annotated[str | None, typer.Argument(help="What the command needs.", show_default=False)] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="The engine's run directory.", show_default="the default one")
+        Path | None, typer.Option(help="The engine's run directory.", show_default=options.RUN_DIR)
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="The engine's control endpoint.", show_default="the one in the run directory")
@@ -62,7 +71,10 @@ def control(
     from cortexwire.runtime.rundir import RunDir
 
     request = parse_command(command, argument)
-    where = endpoint or RunDir(run_dir or default_run_dir(os.environ)).control_endpoint
+    folder = RunDir(run_dir or default_run_dir(os.environ))
+    where = endpoint or folder.control_endpoint
+    if endpoint is None and not _runs_engine(folder, timeout_s):
+        raise ConfigError(f"no engine runs in {folder.path}; --run-dir names another one's folder")
     curve = options.curve_client(curve_server_key, curve_key)
     with ControlClient(where, timeout_s, curve) as client:
         reply = client.state() if request == {"command": "state"} else client.send(request)
@@ -73,11 +85,23 @@ def control(
     elif reply.state is not None:
         rows = {name: _short(value) for name, value in reply.state.items() if name != "channels"}
         show_rows(rows | {"budgets": budgets_in_words(reply.state["budgets"])})
-    elif reply.bin is None:
+    elif reply.bin is None and request["command"] == "stage_bundle":
         typer.echo("accepted; `cortexwire control state` tells how far the candidate is")
+    elif request["command"] == "unstage_bundle":
+        typer.echo("accepted; what was being loaded or was refused is forgotten")
     else:
         typer.echo(f"from bin {reply.bin} on")
     raise typer.Exit(0 if reply.problem is None else 1)
+
+
+def _runs_engine(folder: "RunDir", timeout_s: float) -> bool:
+    """Whether there is an engine, or one that died is back in a moment."""
+    until = time.monotonic() + min(timeout_s, RESTART_S)
+    while not folder.is_taken:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def parse_command(command: str, argument: str | None) -> dict[str, Any]:
@@ -111,7 +135,10 @@ def parse_command(command: str, argument: str | None) -> dict[str, Any]:
         request = make(argument)
     except ValueError:
         raise ConfigError(f"control {command}: expected {what}, got {argument!r}") from None
-    decode_request(msgspec.json.encode(request))
+    try:
+        decode_request(msgspec.json.encode(request))
+    except ConfigError:
+        raise ConfigError(f"control {command}: expected {what}, got {argument!r}") from None
     return request
 
 
@@ -167,10 +194,10 @@ _PLAIN: Final[dict[str, dict[str, Any]]] = {
 }
 _WITH_ARGUMENT: Final[dict[str, tuple[str, Callable[[str], dict[str, Any]]]]] = {
     "gain": ("a factor", lambda text: {"command": "set_gain", "gain": float(text)}),
-    "recalibrate": ("seconds", lambda text: {"command": "recalibrate", "seconds": float(text)}),
+    "recalibrate": ("seconds above 0, 3600 at most", lambda text: {"command": "recalibrate", "seconds": float(text)}),
     "mask": ("channels such as 3,17", lambda text: {"command": "mask", "channels": _channels(text), "masked": True}),
     "unmask": ("channels such as 3,17", lambda text: {"command": "mask", "channels": _channels(text), "masked": False}),
-    "mark": ("a code from 256 up", lambda text: {"command": "mark", "code": int(text)}),
+    "mark": ("a code from 256 to 4294967295", lambda text: {"command": "mark", "code": int(text)}),
     "thresholds": ("a file that calibrate wrote", _thresholds),
     "overlay": ("the file of an overlay", _overlay),
     "stage": ("the folder of a bundle", _stage),

@@ -85,4 +85,4 @@ def _show(summary: "DemoSummary") -> None:
     if summary.r2 is None:
         typer.echo("nothing was decoded")
     else:
-        typer.echo(f"R2 {min(summary.r2):.2f}")
+        typer.echo(f"R2 {min(summary.r2):z.2f}")

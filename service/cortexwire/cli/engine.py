@@ -56,7 +56,7 @@ def engine(
         typer.Option(help="Latency budgets to watch; [cyan]default[/cyan] are the shipped ones.", show_default="none"),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of telemetry, tap and control socket.", show_default="$XDG_RUNTIME_DIR")
+        Path | None, typer.Option(help="Folder of telemetry, tap and control socket.", show_default=options.RUN_DIR)
     ] = None,
     fifo: Annotated[
         int | None, typer.Option(metavar="1-99", help="SCHED_FIFO priority of the hot thread.", show_default="none")

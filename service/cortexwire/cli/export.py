@@ -68,13 +68,14 @@ def export_nwb(
     Of a log it exports what was recorded, outputs included; --bundle then says where the bundle is, if it has moved.
     Of another recording without a bundle crossings are those of the default signal chain.
     """
-    from cortexwire.runtime.nwb_export import Recording, Subject
+    from cortexwire.runtime.nwb_export import Recording, Subject, require_pynwb
     from cortexwire.runtime.nwb_export import export_nwb as write
     from cortexwire.sessions.log import is_log
 
     check_folder("OUT.nwb", out.absolute().parent)
     if out.exists() and not force:
         raise ConfigError(f"{out}: expected a new file, there is one already; --force replaces it")
+    require_pynwb()
     session = open_source(source, data)
     recording = Recording(session, started=_instant(start), about=about, location=location)
     who = Subject(id=subject, age=age, sex=sex, **({} if species is None else {"species": species}))

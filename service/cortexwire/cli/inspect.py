@@ -10,6 +10,7 @@ from cortexwire.cli.console import budgets_in_words, progress, show_json, show_r
 from cortexwire.cli.contents import Contents, check_picture, look_into, write_picture
 from cortexwire.cli.help import examples
 from cortexwire.cli.sources import open_bundle, open_source
+from cortexwire.errors import ConfigError
 
 if TYPE_CHECKING:
     from cortexwire.decoders import Bundle
@@ -66,6 +67,8 @@ def inspect(
     elif (path / "telemetry.map").is_file():
         state = _state(path)
         show_json({"kind": "engine", **state}) if json else show_rows(_plain_state(state), f"engine in {path}")
+    elif path.is_dir() and (not any(path.iterdir()) or (path / "engine.lock").is_file()):
+        raise ConfigError(f"{what}: no engine runs in {path.absolute()}, and nothing else is in it")
     else:
         with progress("reading") as share:
             session = open_source(what, data)

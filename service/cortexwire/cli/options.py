@@ -12,6 +12,8 @@ RUN: Final = "Run"
 SEND: Final = "Send and watch"
 LEARN: Final = "Recordings and decoders"
 MEASURE: Final = "Measure"
+RUN_DIR: Final = "$XDG_RUNTIME_DIR/cortexwire, else /tmp/cortexwire-UID"
+"""The default run directory, in words."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON rather than words.")]
 Source = Annotated[

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 1000.0
 LEFT: Final = 74.0
-RIGHT: Final = 84.0
+RIGHT: Final = 118.0
 """The same for every panel, so that their times lie under each other."""
 RASTER_S: Final = 10.0
 """How much of the recording the raster and the kinematics show."""
@@ -29,6 +29,9 @@ MOST_TRACES: Final = 12
 MOST_COLUMNS: Final = 8
 LINE_POINTS: Final = 1500
 MULTIPLIER: Final = -4.5
+FLAT_UV: Final = 1e-6
+"""A channel with a lower RMS is flat, and has no threshold."""
+LONGEST_LABEL: Final = 16
 STYLE: Final = """
 svg{background:#fcfcfb;font-family:system-ui,"Segoe UI","DejaVu Sans",sans-serif}
 text{fill:#0b0b0b;font-size:13px}text.small{fill:#52514e;font-size:11.5px}text.title{font-size:20px;font-weight:600}
@@ -191,7 +194,7 @@ def _crossings(session: "Session", start: int, stop: int, tell: Tell) -> tuple[s
 
     seconds = (stop - start) / session.rate.hz
     threshold = ThresholdSettings(
-        multiplier=MULTIPLIER, calibration_s=seconds / 2, noise_floor_uv=0.0, noise_ceiling_uv=1e9
+        multiplier=MULTIPLIER, calibration_s=seconds / 2, noise_floor_uv=FLAT_UV, noise_ceiling_uv=1e9
     )
     chain = FrontEndSettings(bin_ms=10.0, threshold=threshold)
     found = extract_features(session, chain, start=start, stop=stop, progress=lambda share: tell(share / 2))
@@ -202,7 +205,9 @@ def _crossings(session: "Session", start: int, stop: int, tell: Tell) -> tuple[s
     )
     bins, channels = np.nonzero(table.counts)
     times = table.end[bins] / session.rate.hz - 0.005
-    return f"threshold crossings at {MULTIPLIER:g} RMS in bins of 10 ms", times, channels.astype(np.int64)
+    flat = int(np.isnan(found.thresholds_uv).sum())
+    without = f", {flat} flat channel{'s' if flat > 1 else ''} left out" if flat else ""
+    return f"threshold crossings at {MULTIPLIER:g} RMS in bins of 10 ms{without}", times, channels.astype(np.int64)
 
 
 def _kinematics(session: "Session", window: tuple[float, float]) -> Iterator[tuple[float, str]]:
@@ -221,7 +226,9 @@ def _kinematics(session: "Session", window: tuple[float, float]) -> Iterator[tup
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         plot = _plot(window, (low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)), 150)
         for k, column in enumerate(shown):
-            plot.line((samples / rate).tolist(), values[:, column].tolist(), f"c{k % 8}", names[column], names[column])
+            plot.line(
+                (samples / rate).tolist(), values[:, column].tolist(), f"c{k % 8}", names[column], _label(names[column])
+            )
         plot.axes("time (s)", x_ticks=ticks(*window, 10))
         rest = f" ({len(shown)} of {len(mine)} columns)" if len(shown) < len(mine) else ""
         missing = float(np.isnan(values[:, shown]).mean())
@@ -235,6 +242,11 @@ def _kinematics(session: "Session", window: tuple[float, float]) -> Iterator[tup
             + "".join(_trial_lines(session, window, plot))
             + _inner(plot),
         )
+
+
+def _label(name: str) -> str:
+    """What there is room for behind the end of a line."""
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
 
 
 def _voltage(session: "Session", window: tuple[float, float]) -> tuple[float, str]:

@@ -37,7 +37,7 @@ def record(
     ] = "run",
     config: options.Config = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="The engine's run directory.", show_default="the default one")
+        Path | None, typer.Option(help="The engine's run directory.", show_default=options.RUN_DIR)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where recordings are made, a folder each.", show_default=_FOLDER)
@@ -107,10 +107,11 @@ def _tell(run_dir: Path, request: dict[str, Any], json: bool) -> None:
 
 def _in_words(status: "RecorderStatus") -> dict[str, Any]:
     lost = f"{status.lost_records} records, {status.lost_samples} samples" if status.losses else "nothing"
+    segment = f"segment {status.segment}" if status.segment >= 0 else "no segment yet"
     return {
         "state": status.state,
         "folder": status.folder or "none yet",
-        "written": f"{status.records} records, {status.written_bytes / 1e6:.1f} MB, segment {status.segment}",
+        "written": f"{status.records} records, {status.written_bytes / 1e6:.1f} MB, {segment}",
         "on disk": f"{status.durable_bytes / 1e6:.1f} MB, records below {status.durable_index}",
         "lost": lost,
         "stalls": f"{status.stalls}, longest write {status.longest_stall_ns / 1e6:.0f} ms, "

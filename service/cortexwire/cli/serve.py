@@ -68,14 +68,23 @@ def serve(
     and endpoints of the one before, disarmed unless supervisor.rearm says otherwise. Ctrl-C ends the engine first and
     the recorder last; a second one ends all at once. Exits as the engine does.
     """
+    import structlog
+
+    from cortexwire.errors import StartupError
     from cortexwire.runtime.supervisor import Notifier, Supervisor
 
     settings, given = _engine(context)
-    log_to_stderr(None if log is None else log == "json")
+    is_json_log = log_to_stderr(None if log is None else log == "json")
     wants = {"api": api, "record": record, "standby": standby, "resume": resume}
     with Notifier() as notifier, _stop_on_signals() as (stop, force):
         supervisor = Supervisor(_parts(settings, context.args, given, wants), settings.supervisor, notifier)
-        outcome = supervisor.run(stop, force, lambda said: _say_ready(said, json))
+        try:
+            outcome = supervisor.run(stop, force, lambda said: _say_ready(said, json))
+        except StartupError as error:
+            if not is_json_log:
+                raise
+            structlog.get_logger("cortexwire.serve").error("not started", problems=error.problems)
+            raise typer.Exit(2) from None
     summary = outcome.summaries.get("engine")
     if summary is not None:
         show_summary(summary | {"restarts": outcome.restarts}, json)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cortexwire.decoders.manifest import StreamSpec
 from cortexwire.errors import ConfigError, PacketError
 from cortexwire.pipeline.blanking import Blanking
+from cortexwire.pipeline.channels import in_words
 from cortexwire.pipeline.counters import Counters
 from cortexwire.pipeline.expectation import FURTHEST_SAMPLE
 from cortexwire.pipeline.intake import Intake
@@ -534,7 +535,7 @@ class BinStage:
         disabled = np.flatnonzero(~np.isfinite(source.thresholds_uv))
         self.notes.append(
             f"calibrated at sample {sample_index} on {noise.clean_s:.1f} s: median RMS "
-            f"{np.median(noise.rms_uv):.2f} uV, {len(disabled)} channel(s) disabled {disabled.tolist()[:16]}"
+            f"{np.median(noise.rms_uv):.2f} uV, {in_words(disabled.tolist())} disabled"
         )
 
     def _make_source(self, dtype: np.dtype[np.int16] | np.dtype[np.float32]) -> None:

@@ -1,6 +1,7 @@
 """What is known of each channel: rate, noise, threshold, status; and the rates by which an array is recognised."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,20 @@ SMOOTHING_S = 1.0
 """Time constant of the displayed rates."""
 MAX_NAMED = 16
 """Channels that one note names."""
+QUIET_S: Final = 60.0
+"""A channel is not spoken of again within this time of signal for the same kind of fault, however often it changes."""
+_FAULTS: Final = ((DEAD, "dead"), (RAILING, "at the rails"))
+_NEVER: Final = 1 << 62
+
+
+def in_words(channels: Sequence[int]) -> str:
+    """Name channels: `channel 3`, `channels 3 and 91`; of many only the first."""
+    names = [str(channel) for channel in channels[:MAX_NAMED]]
+    if len(channels) > MAX_NAMED:
+        names.append(f"{len(channels) - MAX_NAMED} more")
+    if len(names) < 2:
+        return f"channel {names[0]}" if names else "no channel"
+    return f"channels {', '.join(names[:-1])} and {names[-1]}"
 
 
 class ChannelReport(NamedTuple):
@@ -51,6 +66,12 @@ class ChannelWatch:
         self._rates = np.zeros(n_channels, np.float32)
         self._status: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
         self._flagged = 0
+        self._bins = 0
+        self._quiet_bins = round(QUIET_S / bin_s)
+        self._told: NDArray[np.uint8] = np.zeros(n_channels, np.uint8)
+        # The bin from which on a channel may be spoken of again, for each kind of fault; and the next one that is due.
+        self._free_at = np.zeros((len(_FAULTS), n_channels), np.int64)
+        self._due = _NEVER
         self._unknown = np.full(n_channels, np.nan, np.float32)
         self.restart_measuring()
 
@@ -61,19 +82,33 @@ class ChannelWatch:
         self.measuring, self.measured_hz = True, None
 
     def changes(self, closed: Bin) -> list[str]:
-        """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost."""
+        """Take the status of a bin; returns a sentence for each kind of fault that channels came to have or lost.
+
+        What has changed back and forth within `QUIET_S` of a sentence is told at its end, as it is then.
+        """
         status = closed.status
-        if closed.flagged == self._flagged and (not closed.flagged or np.array_equal(status, self._status)):
+        self._bins += 1
+        same = closed.flagged == self._flagged and (not closed.flagged or np.array_equal(status, self._status))
+        if same and self._bins < self._due:
             return []
-        notes = []
-        for bit, words in ((DEAD, "dead"), (RAILING, "at the rails")):
-            before, now = self._status & bit != 0, status & bit != 0
-            for which, verb in ((now & ~before, "are"), (before & ~now, "are no longer")):
-                channels = np.flatnonzero(which)
-                if len(channels):
-                    more = "" if len(channels) <= MAX_NAMED else f" and {len(channels) - MAX_NAMED} more"
-                    notes.append(f"channels {channels[:MAX_NAMED].tolist()}{more} {verb} {words}")
         self._status, self._flagged = status, closed.flagged
+        self._due = _NEVER
+        notes = []
+        for free_at, (bit, words) in zip(self._free_at, _FAULTS, strict=True):
+            news = (status ^ self._told) & bit != 0
+            late = free_at[news & (free_at > self._bins)]
+            if len(late):
+                self._due = min(self._due, int(late.min()))
+            news &= free_at <= self._bins
+            if not news.any():
+                continue
+            for which, no_longer in ((news & (status & bit != 0), ""), (news & (status & bit == 0), " no longer")):
+                channels = np.flatnonzero(which).tolist()
+                if channels:
+                    verb = "is" if len(channels) == 1 else "are"
+                    notes.append(f"{in_words(channels)} {verb}{no_longer} {words}")
+            self._told[news] ^= bit
+            free_at[news] = self._bins + self._quiet_bins
         return notes
 
     def smooth(self, closed: Bin) -> None:

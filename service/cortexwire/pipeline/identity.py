@@ -21,6 +21,7 @@ from cortexwire.errors import ConfigError
 from cortexwire.pipeline.settings import IdentitySettings
 from cortexwire.wire.descriptor import Descriptor
 
+_HOW = "(`cortexwire control confirm`, POST /v1/identity/confirm)"
 MIN_CHANNELS = 3
 """Channels with a rate, now and in training, below which a correlation says nothing."""
 
@@ -119,7 +120,7 @@ class Identity:
         if self._state is IdentityState.MISMATCH:
             return self._difference
         if self._state is IdentityState.UNKNOWN:
-            return "the rig has not sent its electrode identities yet; wait, or confirm that the array is right"
+            return f"the rig has not sent its electrode identities yet; wait, or confirm that the array is right {_HOW}"
         return self._why_absent()
 
     def announced(self, descriptor_hash: int) -> None:
@@ -194,7 +195,7 @@ class Identity:
             found = f"channel rates correlate {came} with training's, expected at least {least:.2f}"
         else:
             return ""
-        return f"{whose} no electrode identities and {found}; confirm that it is the right array"
+        return f"{whose} no electrode identities and {found}; confirm that it is the right array {_HOW}"
 
 
 def _name(electrode: ElectrodeLike) -> str:

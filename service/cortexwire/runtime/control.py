@@ -33,6 +33,7 @@ from cortexwire.pipeline.commands import (
 )
 from cortexwire.runtime.curve import CurveServer
 from cortexwire.runtime.recorder.status import recorder_state
+from cortexwire.runtime.rundir import SocketFile
 from cortexwire.runtime.staging import Stager, Staging
 from cortexwire.runtime.telemetry import TelemetryReader, TelemetrySnapshot
 
@@ -146,8 +147,9 @@ class ControlServer:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._end()
-            raise ConfigError(f"control: cannot bind {endpoint}: {error.strerror}") from error
+            raise ConfigError(f"control: cannot bind {endpoint}: {zmq.strerror(error.errno or 0)}") from error
         self.endpoint = endpoint
+        self._file = SocketFile(endpoint)
         self._thread = threading.Thread(target=self._serve, name="cortexwire-control", daemon=True)
         self._stager = Stager(prepare or _nothing, self._submit)
 
@@ -182,6 +184,7 @@ class ControlServer:
             self._thread.join()
         if self._reader is not None:
             self._reader.close()
+        self._file.remove()
         self._end()
 
     def _end(self) -> None:

@@ -5,10 +5,12 @@ the outputs and to the rig's columns, shows them, and says at the end what was l
 the intended velocity was decoded.
 """
 
+import fcntl
 import gc
 import json
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -43,6 +45,8 @@ PAGE_PORT: Final = 8765
 """Where the page is served, if nobody has that port."""
 
 _LONGEST_FOLDER = 60
+_PREFIX = "cortexwire-demo-"
+_LOCK = "demo.lock"
 _LOOK_S = 0.05
 _SILENT_AFTER_S = 10.0
 _SWITCH_INTERVAL_S = 5e-4
@@ -358,10 +362,31 @@ def latency(values_ms: "array[float]") -> dict[str, float]:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder that only we can enter, with a name short enough for sockets."""
+    """A folder that only we can enter, with a name short enough for sockets; it is locked while this process lives."""
     base = tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix="cortexwire-", dir=base if len(base) < _LONGEST_FOLDER else "/tmp") as name:
-        yield Path(name)
+    base = base if len(base) < _LONGEST_FOLDER else "/tmp"
+    remove_abandoned(Path(base))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base) as name:
+        folder = Path(name)
+        lock = os.open(folder / "new.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / "new.lock").rename(folder / _LOCK)
+            yield folder
+        finally:
+            os.close(lock)
+
+
+def remove_abandoned(base: Path) -> None:
+    """Remove the folders of demos that were killed: 64 MB each."""
+    for lock_file in base.glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError):
+            lock = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock_file.parent)
+            finally:
+                os.close(lock)
 
 
 @contextmanager

@@ -33,8 +33,8 @@ class LineView:
         took = latency(record.latencies_ms)
         faults = 0 if scene.engine is None else scene.engine.counters.get("lost_packets", 0)
         self._write(
-            f"decoded {record.seconds:5.1f} s  bins {record.decoded}  velocity {vx:6.1f} {vy:6.1f}  "
-            f"intended {ix:6.1f} {iy:6.1f} {scene.unit}  latency p50 {took.get('p50', 0):.2f} ms  "
+            f"decoded {record.seconds:5.1f} s  bins {record.decoded}  velocity {vx:z6.1f} {vy:z6.1f}  "
+            f"intended {ix:z6.1f} {iy:z6.1f} {scene.unit}  latency p50 {took.get('p50', 0):.2f} ms  "
             f"lost {faults}  late {record.late}"
         )
 

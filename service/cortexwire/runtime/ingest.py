@@ -13,6 +13,7 @@ import zmq
 from cortexwire.config import IngestSettings
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.curve import CurveServer
+from cortexwire.runtime.rundir import SocketFile
 
 _LONGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """A peer that sends more is disconnected; 64 MiB is 8 s of 96 channels at 30 kHz, far beyond any packet."""
@@ -52,8 +53,11 @@ class Ingest:
         except zmq.ZMQError as error:
             self._socket.close()
             verb = "bind" if settings.bind else "connect to"
-            raise ConfigError(f"ingest.endpoint: cannot {verb} {settings.endpoint}: {error.strerror}") from error
+            raise ConfigError(
+                f"ingest.endpoint: cannot {verb} {settings.endpoint}: {zmq.strerror(error.errno or 0)}"
+            ) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self._file = SocketFile(self.endpoint) if settings.bind else None
 
     def receive(self, timeout_ms: int) -> bytes | None:
         """Wait for the next packet for at most `timeout_ms` (0 does not wait); return None when none came."""
@@ -74,4 +78,6 @@ class Ingest:
 
     def close(self) -> None:
         """Close the socket; what is queued is dropped."""
+        if self._file is not None:
+            self._file.remove()
         self._socket.close()

@@ -12,6 +12,7 @@ import zmq
 from cortexwire.config import OutputSocketSettings
 from cortexwire.errors import ConfigError
 from cortexwire.runtime.curve import CurveServer
+from cortexwire.runtime.rundir import SocketFile
 
 MESSAGES_PER_BIN = 2
 """A decoded and a safe message."""
@@ -60,8 +61,11 @@ class Publisher:
         except zmq.ZMQError as error:
             self._socket.close()
             verb = "bind" if settings.bind else "connect to"
-            raise ConfigError(f"output.endpoint: cannot {verb} {settings.endpoint}: {error.strerror}") from error
+            raise ConfigError(
+                f"output.endpoint: cannot {verb} {settings.endpoint}: {zmq.strerror(error.errno or 0)}"
+            ) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self._file = SocketFile(self.endpoint) if settings.bind else None
 
     def send(self, message: bytes | bytearray) -> None:
         """Hand one message to every subscriber whose queue has room; never waits."""
@@ -71,4 +75,6 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket; what is queued is dropped."""
+        if self._file is not None:
+            self._file.remove()
         self._socket.close()

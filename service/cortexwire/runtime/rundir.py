@@ -6,11 +6,13 @@ however it dies. So does a recorder, with a lock of its own. Readers need no loc
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from cortexwire.errors import ConfigError
 
 _LONGEST_SOCKET_PATH = 107
+_LOCK_TRIES, _LOCK_AGAIN_S = 20, 0.005
 
 
 class RunDir:
@@ -112,17 +114,32 @@ class RunDir:
             lock = os.open(self.path / f"{self._role}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"run_dir: cannot use {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
             raise ConfigError(
                 f"run_dir: another {self._role} (process {holder}) runs in {self.path}; give this one its own"
-            ) from None
+            )
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode("ascii"))
         self._lock = lock
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a living process of this role has the folder; what cannot be looked at may be."""
+        try:
+            lock = os.open(self.path / f"{self._role}.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
 
     def leave_start(self, content: bytes) -> None:
         """Leave what the engine began with for whoever comes later; the file appears whole or not at all.
@@ -142,3 +159,40 @@ class RunDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class SocketFile:
+    """The file of a Unix socket that was bound, which libzmq leaves behind.
+
+    Args:
+        endpoint: Where it was bound; other transports have no file.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        transport, _, path = endpoint.partition("://")
+        self._path = Path(path) if transport == "ipc" and not path.startswith("@") else None
+        self._inode = self._found()
+
+    def _found(self) -> int | None:
+        try:
+            return None if self._path is None else self._path.stat().st_ino
+        except OSError:
+            return None
+
+    def remove(self) -> None:
+        """Remove it, unless somebody else has bound another in its place; safe to call twice."""
+        if self._path is not None and self._inode is not None and self._inode == self._found():
+            self._path.unlink(missing_ok=True)
+        self._inode = None
+
+
+def _locked(lock: int) -> bool:
+    """Take a lock; whoever only looks whether it is taken is in the way for microseconds."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_LOCK_AGAIN_S)
+        else:
+            return True
+    return False

@@ -72,10 +72,14 @@ class Stager:
 
         Raises:
             ConfigError: Another one is being staged.
+            BundleError: There is no bundle.
         """
+        path = Path(request.path).absolute()
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"stage: expected the folder of a bundle, with its {MANIFEST}, got {path}")
         if self._thread is not None and self._thread.is_alive():
             raise ConfigError(f"stage: {self._path} is being loaded; wait for it, or unstage it")
-        self._path = str(Path(request.path).absolute())
+        self._path = str(path)
         self._cancelled = False
         self.status = Staging(self._path)
         self._thread = threading.Thread(target=self._stage, args=(request,), name="cortexwire-staging", daemon=True)

@@ -20,6 +20,7 @@ offset bytes field
 40     8     writers u64: how often a writer has opened the ring
 48     4     process id u32 of the last writer
 56     16    the ring's id, random: a ring that takes its place has another
+72     8     begun u64: `records` as the last writer found it, the index of its first record
 4096         ring
 ====== ===== =====================================================================================
 
@@ -29,12 +30,16 @@ record, and moves the head; a reader copies a record and then looks whether the 
 that dies at any point leaves a ring that its successor continues. The order of stores that this needs is the
 one that x86-64 guarantees.
 
+A writer holds a shared `flock` on the file while it lives, by which others see whether the ring is being written.
+
 The run directory is best kept in memory (tmpfs, as `$XDG_RUNTIME_DIR` is): on a disk the kernel writes the
 ring back now and then, and the first write to each page after that costs about a microsecond.
 """
 
+import fcntl
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
@@ -61,12 +66,14 @@ _VERSION = 1
 _HEADER = Struct("<4sHxxQQQQQIxxxx16s")
 _ID = slice(56, 72)
 _CAPACITY, _HEAD, _TAIL, _RECORDS, _WRITERS = range(1, 6)
+_BEGUN = 9
 _PAYLOAD_BYTES_AT = 16
 _KIND_AT = 6
 _PEEK = Struct("<H16xI")
 _KINDS = {int(kind): kind for kind in RecordKind}
 _SKIP = bytes(8)
 _INDEX_MASK = 0xFFFFFFFF
+_LOCK_TRIES, _LOCK_AGAIN_S = 20, 0.005
 
 
 class TapRecord(msgspec.Struct, frozen=True, gc=False):
@@ -168,7 +175,9 @@ class TapWriter:
             raise ConfigError(f"tap: cannot make {path} with tap.megabytes = {megabytes}: {error.strerror}") from error
         words = self._ring.words
         words[_WRITERS] += 1
+        words[_BEGUN] = words[_RECORDS]
         self._ring.mapping[48:52] = os.getpid().to_bytes(4, "little")
+        self._lock: int | None = _lock(path)
         self._head, self._tail, self._records = words[_HEAD], words[_TAIL], words[_RECORDS]
         self._longest = capacity // 2
 
@@ -212,8 +221,38 @@ class TapWriter:
         self._tail = self._ring.words[_TAIL] = min(tail, self._head)
 
     def close(self) -> None:
-        """Unmap the file, which stays for its readers."""
+        """Unmap the file, which stays for its readers; safe to call twice."""
         self._ring.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock(path: Path) -> int:
+    """Say that the ring is being written; whoever looks (`is_written`) is in the way for microseconds."""
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(_LOCK_AGAIN_S)
+    return lock
+
+
+def is_written(path: Path) -> bool:
+    """Whether a living engine has the ring open for writing."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _map(path: Path, length: int) -> mmap.mmap:
@@ -300,6 +339,11 @@ class TapReader:
     def next_index(self) -> int:
         """Number that the next record to be written will have, in 64 bits."""
         return self._ring.words[_RECORDS]
+
+    @property
+    def begun_index(self) -> int:
+        """Number of the first record of the last writer, in 64 bits."""
+        return self._ring.words[_BEGUN]
 
     @property
     def is_replaced(self) -> bool:

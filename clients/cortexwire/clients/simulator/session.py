@@ -5,6 +5,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from cortexwire.clients.simulator.settings import SimulatorSettings
 from cortexwire.clients.simulator.simulator import COLUMN_UNITS, Simulator
@@ -156,8 +157,16 @@ def parse_source(text: str) -> SimulatedSession:
         seconds = float(values.pop("seconds", DEFAULT_SECONDS))
         settings = SimulatorSettings.model_validate(values)
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}" for fault in error.errors()]
+        faults = [_in_words(fault) for fault in error.errors()]
         raise ConfigError(f"source {text!r}: {'; '.join(faults)}") from error
     except ValueError as error:
         raise ConfigError(f"source {text!r}: expected a number of seconds: {error}") from error
     return SimulatedSession(settings, seconds)
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(("seconds", *SimulatorSettings.model_fields))
+        return f"there is no setting {name!r}; expected one of {known}"
+    return f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}"

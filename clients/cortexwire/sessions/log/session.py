@@ -33,6 +33,8 @@ _APART: Final = 3.5
 """Column rows farther apart than so many usual distances are not joined."""
 _TRIAL_CODES: Final = (MarkerCode.TRIAL_START, MarkerCode.TRIAL_END)
 _MOST_NAMED: Final = 5
+_LEAST_S: Final = 0.01
+"""A shorter stream is what a rig says of itself before it begins."""
 
 
 class LogSession:
@@ -210,7 +212,7 @@ def _descriptor(name: str, stream: Stream, asides: Asides) -> Descriptor:
 
 def _problems(log: Log, survey: Survey, number: int, odd_marks: int) -> Iterator[str]:
     stream = survey.streams[number]
-    if len(survey.streams) > 1:
+    if sum(_lasts(each) for each in survey.streams) > 1 or not _lasts(stream):
         for other, each in enumerate(survey.streams):
             seconds = (each.stop - each.first) / each.id.rate.hz
             what = f"{each.id.kind.name.lower()}, {each.id.n_channels} channels, {seconds:.2f} s"
@@ -240,6 +242,11 @@ def _problems(log: Log, survey: Survey, number: int, odd_marks: int) -> Iterator
     wrong = [fault for fault in survey.faults if not fault.harmless]
     if wrong:
         yield f"the log has {len(wrong)} fault(s), the first: {wrong[0]}; see `cortexwire log verify`"
+
+
+def _lasts(stream: Stream) -> bool:
+    """Whether there is anything in a stream to speak of."""
+    return stream.stop - stream.first >= _LEAST_S * stream.id.rate.hz
 
 
 def log_session(path: str | Path, progress: Callable[[float], Any] = lambda _: None) -> LogSession:

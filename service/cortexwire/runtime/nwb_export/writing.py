@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,16 @@ from cortexwire.runtime.nwb_export.recording import Recording, Subject
 
 _NEEDS = "NWB needs pynwb and hdmf: pip install 'cortexwire[io]'"
 _KEYWORDS = ("intracortical", "extracellular electrophysiology", "brain-computer interface", "threshold crossings")
+
+
+def require_pynwb() -> None:
+    """Make sure that NWB can be written, which is worth knowing before a long work.
+
+    Raises:
+        ConfigError: pynwb is not installed.
+    """
+    if any(find_spec(name) is None for name in ("pynwb", "hdmf")):
+        raise ConfigError(_NEEDS)
 
 
 def export_nwb(
@@ -49,10 +60,9 @@ def export_nwb(
         ConfigError: pynwb is not installed, the file exists, or the recording has nothing to write.
     """
     path = Path(path)
-    try:
-        import pynwb
-    except ImportError as error:
-        raise ConfigError(_NEEDS) from error
+    require_pynwb()
+    import pynwb
+
     if path.suffix != ".nwb":
         raise ConfigError(f"{path}: expected a name that ends in .nwb")
     if path.exists() and not replace:

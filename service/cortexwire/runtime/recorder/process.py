@@ -1,9 +1,11 @@
 """The recorder process: waits for an engine's tap, records it, and does what it is told over its socket.
 
-It first goes on with a recording that a recorder before it left unfinished. It ends only when it is told to: an engine
-that dies and comes back goes on in the same recording, and one that comes back with another ring begins another one.
+It first goes on with a recording that a recorder before it left unfinished. What an engine that runs no more left in
+the ring is not recorded. It ends only when it is told to: an engine that dies and comes back goes on in the same
+recording, and one that comes back with another ring begins another one.
 """
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +21,8 @@ from cortexwire.errors import ConfigError, CortexwireError
 from cortexwire.runtime.recorder.control import LONGEST_REQUEST_BYTES, Request, decode_request
 from cortexwire.runtime.recorder.recording import Recording, begin_new, left_unfinished
 from cortexwire.runtime.recorder.status import RecorderStatus, StatusMap
-from cortexwire.runtime.rundir import RunDir
+from cortexwire.runtime.rundir import RunDir, SocketFile
+from cortexwire.runtime.tap import TapReader, is_written
 
 HEARTBEAT_MS: Final = 100
 """How often the status is written, whatever happens."""
@@ -46,6 +49,8 @@ class Recorder:
         self._recording: Recording | None = None
         self._wanted: Request | None = Request("start") if settings.autostart else None
         self._may_go_on = True
+        # The ring that is of no interest, and how many records of it are not.
+        self._left: tuple[str, int] | None = None
         self._try_at = 0.0
         self._told = ""
         self._log = structlog.get_logger("cortexwire.recorder")
@@ -60,10 +65,12 @@ class Recorder:
         except zmq.ZMQError as error:
             self._context.destroy()
             self.run_dir.close()
-            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {error.strerror}") from error
+            raise ConfigError(f"recorder: cannot bind {self.endpoint}: {zmq.strerror(error.errno or 0)}") from error
         except ConfigError:
             self.run_dir.close()
             raise
+
+        self._file = SocketFile(self.endpoint)
 
     def run(self, stop: threading.Event) -> RecorderStatus:
         """Record and answer until `stop` is set; then what the ring holds is written, and the recording ended.
@@ -83,6 +90,7 @@ class Recorder:
     def _look(self) -> None:
         if self._recording is not None and self._recording.is_over:
             recording = self._recording
+            self._left = (recording.plan.sidecar.tap or "", sys.maxsize)
             self._end()
             recording.discard_empty()
             self._try_at = time.monotonic() + AGAIN_S
@@ -97,7 +105,7 @@ class Recorder:
     def _attempt(self) -> None:
         """Begin what is wanted, if an engine has been here; else wait for it."""
         if not self.run_dir.tap.exists():
-            self._try_at = time.monotonic() + HEARTBEAT_MS / 1000
+            self._wait()
             return
         try:
             self._begin(from_now=False)
@@ -114,11 +122,31 @@ class Recorder:
         if plan is None:
             if wanted is None:
                 return
+            if not from_now and not self._has_engine():
+                self._wait()
+                return
             plan = begin_new(settings.folder, self.run_dir, wanted.name, wanted.about, from_now=from_now)
         recording = Recording(plan, self.run_dir.tap, settings, self._status)
         recording.start()
         self._recording, self._told = recording, ""
         self._wanted = wanted or Request("start")
+
+    def _has_engine(self) -> bool:
+        """Whether an engine writes the ring, or has written since it was first looked at."""
+        if is_written(self.run_dir.tap):
+            return True
+        with TapReader(self.run_dir.tap) as tap:
+            now = (tap.ring_id, tap.next_index)
+        self._left = self._left or now
+        return now[0] != self._left[0] or now[1] > self._left[1]
+
+    def _wait(self) -> None:
+        self._try_at = time.monotonic() + HEARTBEAT_MS / 1000
+        why = f"no engine runs in {self.run_dir.path}: waiting"
+        if why != self._told:
+            self._status.update(state="idle", note=why)
+            self._log.info(why)
+            self._told = why
 
     def _end(self) -> None:
         if self._recording is not None:
@@ -158,6 +186,7 @@ class Recorder:
         """Close everything; safe to call twice. The files stay."""
         if not self._context.closed:
             self._end()
+            self._file.remove()
             self._context.destroy()
             self._status.close()
             self.run_dir.close()

@@ -78,7 +78,8 @@ def begin_new(parent: Path, run_dir: RunDir, name: str, about: str, *, from_now:
         name: What to call it, or nothing.
         about: The user's words.
         from_now: Whether it begins with what comes next; else with the newest `START` in the ring or, where there is
-            none, the oldest record, but with nothing that another recording has already.
+            none, the oldest record, but with nothing that an engine before the last one wrote, or that another
+            recording has already.
 
     Raises:
         ConfigError: There is no ring, or the folder cannot be made.
@@ -87,6 +88,7 @@ def begin_new(parent: Path, run_dir: RunDir, name: str, about: str, *, from_now:
     first_index = found.next_index
     if not from_now:
         first_index = found.first_index if found.start_index is None else found.start_index
+        first_index = max(first_index, found.begun_index)
         before = newest_of(parent, found.ring_id)
         tail = find_tail(before[0]) if before is not None else None
         if tail is not None and survey(run_dir.tap, tail).is_same:

@@ -106,6 +106,7 @@ class Survey(msgspec.Struct, frozen=True):
         first_index: Number of the oldest record.
         next_index: Number of the next one to be written.
         start_index: Number of the newest `START`, or none.
+        begun_index: Number of the first record of its last writer.
         is_same: Whether it goes on where a recording ended.
     """
 
@@ -113,6 +114,7 @@ class Survey(msgspec.Struct, frozen=True):
     first_index: int
     next_index: int
     start_index: int | None
+    begun_index: int
     is_same: bool
 
 
@@ -125,7 +127,7 @@ def survey(path: Path, tail: Tail | None = None) -> Survey:
     first_index = start_index = None
     buffer = bytearray(PIECE_BYTES)
     with TapReader(path) as tap:
-        ring_id, next_index = tap.ring_id, tap.next_index
+        ring_id, next_index, begun_index = tap.ring_id, tap.next_index, tap.begun_index
         is_same = tail is None or tail.next_index <= next_index
         while (run := tap.read_run(buffer, follow=False)) is not None:
             first_index = run.index if first_index is None else first_index
@@ -140,7 +142,8 @@ def survey(path: Path, tail: Tail | None = None) -> Survey:
                         is_same &= (header.kind, header.t_ns) == (tail.kind, tail.t_ns) and payload == tail.payload
             if run.index + len(run.ends) >= next_index:
                 break
-    return Survey(ring_id, next_index if first_index is None else first_index, next_index, start_index, is_same)
+    first_index = next_index if first_index is None else first_index
+    return Survey(ring_id, first_index, next_index, start_index, begun_index, is_same)
 
 
 def newest_of(parent: Path, ring_id: str) -> tuple[Path, Sidecar] | None:

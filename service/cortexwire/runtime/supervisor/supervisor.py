@@ -89,6 +89,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._summaries: dict[str, dict[str, Any]] = {}
         self._looked_s = 0.0
+        # What parts say before they are ready and that is no log: of one that does not start, it is the error itself.
+        self._held: list[tuple[str, dict[str, Any]]] | None = []
         self._log = structlog.get_logger("cortexwire.supervisor")
 
     def run(
@@ -149,6 +151,9 @@ class Supervisor:
         ]
         if problems:
             raise StartupError(problems)
+        held, self._held = self._held or [], None
+        for name, event in held:
+            self._pass_on(name, event)
         for watched in self._all:
             self._greet(watched)
 
@@ -277,7 +282,10 @@ class Supervisor:
     def _take(self, process: PartProcess) -> None:
         before = process.open
         for event in process.hear():
-            self._pass_on(process.name, event)
+            if self._held is not None and "timestamp" not in event:
+                self._held.append((process.name, event))
+            else:
+                self._pass_on(process.name, event)
         for fd in set(before) - set(process.open):
             self._selector.unregister(fd)
         if process.summary is not None:
