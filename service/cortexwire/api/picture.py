@@ -75,6 +75,8 @@ class Picture:
             "state": status.state,
             "armed": status.armed,
             "neutral": engine.facts.get("neutral"),
+            "blocked": engine.facts.get("blocked"),
+            "blocked_why": engine.facts.get("blocked_why"),
             "epoch": f"{status.epoch:016x}",
             "restart": status.restart,
             "bin": status.bin,
