@@ -1,11 +1,14 @@
 """What the API tells: the state of a live engine, of none, and of one that has died."""
 
 import json
+import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from cortexwire.api.picture import scheduling_of
 from cortexwire.runtime.tap import TapWriter
 from cortexwire.wire import RecordKind
 from tests.api.serving import engine_and_api, serving, settings
@@ -132,3 +135,15 @@ def test_a_damaged_record_of_the_tap_disturbs_nothing(tmp_path: Path) -> None:
         state = api.until("/v1/state", lambda state: state["notes"])
         assert state["tap"] == {"lost": 0, "damaged": 3}
     writer.close()
+
+
+def test_of_a_process_that_was_killed_a_moment_ago_less_is_known() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    process.kill()
+    # Dead, and not yet waited for.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    found = scheduling_of(process.pid)
+    process.wait()
+    assert found is not None
+    assert found["locked_kib"] is None
+    assert scheduling_of(process.pid) is None

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from cortexwire.bench.dashboard.scenes import SCENES
 from tests.api.browsing import dashboard
 
 
@@ -91,6 +92,18 @@ def test_a_refusal_is_shown_in_the_words_of_the_server_and_the_dialog_stays(brow
         opened.expect("#confirm-problem").to_have_text("refused by the engine: arming is blocked")
         opened.expect("#confirm").to_be_visible()
         opened.expect_word("output", "NOT ARMED")
+
+
+def test_an_array_that_has_to_be_confirmed_before_arming_can_be_while_nothing_is_armed(browser: Any) -> None:
+    with dashboard(browser, "blocked") as opened:
+        opened.expect("#alarms").to_contain_text("arming is blocked until the array is confirmed")
+        opened.page.locator("#confirm-array").click()
+        opened.page.locator("#confirm-go").press("Enter")
+        opened.expect("#confirm").to_be_hidden()
+        assert opened.stand_in.asked == [("/v1/identity/confirm", {})]
+        opened.stand_in.stage.change(SCENES["disarmed"])
+        opened.expect("#confirm-array").to_be_hidden()
+        assert opened.faults == []
 
 
 def test_channels_that_are_none_are_refused_before_anybody_is_asked(browser: Any) -> None:

@@ -1,6 +1,7 @@
 """A real engine under a supervisor is killed in mid-stream: what is in force afterwards, and what a subscriber sees."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -112,6 +113,52 @@ def test_a_killed_engine_goes_on_with_what_was_in_force(tmp_path: Path, rig: Chi
             service.log.clear()
         assert service.end().restarts == {"engine": 2}
     assert not run_dir.last_good.exists()
+
+
+def test_a_bundle_that_took_over_is_still_in_command_after_the_second_death(tmp_path: Path, rig: Child) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    options = engine_options(tmp_path)
+    old = load_bundle(tmp_path / "bundle")
+    new = seeded_bundle(
+        tmp_path / "new", seed=2, stream=STREAM, history=HISTORY, front_end=dict(old.manifest.front_end)
+    )
+    overlay = write_overlay(tmp_path / "day", new, {"bias": np.ones(2, np.float32)})
+    with served([EnginePart(options, run_dir)], SupervisorSettings(settled_s=0.1)) as service:
+        pid = service.said["engine"]["pid"]
+        until(lambda: decoding(tmp_path, pid))
+        with ControlClient(run_dir.control_endpoint, timeout_s=30) as client:
+
+            def candidate() -> object:
+                return ((client.state().state or {}).get("candidate") or {}).get("phase")
+
+            stage = {"command": "stage_bundle", "path": str(new.path), "overlay": str(tmp_path / "day")}
+            assert client.send(stage).problem is None
+            until(lambda: candidate() in ("shadow", "ready"))
+            # One that is asked for and taken back is none.
+            far = telemetry(tmp_path).status.bin + 100_000
+            for command in (
+                {"command": "confirm_identity"},
+                {"command": "activate_bundle", "at_bin": far},
+                {"command": "rollback_bundle"},
+            ):
+                assert client.send(command).problem is None
+            assert telemetry(tmp_path).status.bundle_hash == old.hash
+            assert client.send({"command": "activate_bundle"}).problem is None
+            assert client.send({"command": "neutral", "on": True}).problem is None
+        # Known at once, before any bin: an engine that is killed now goes on with it.
+        shown = telemetry(tmp_path).status
+        assert (shown.bundle_hash, shown.overlay_hash) == (new.hash, overlay.hash)
+        until(lambda: (run_dir.bundles / f"{new.hash:016x}" / "manifest.json").exists())
+        shutil.rmtree(new.path)
+        for _ in range(2):
+            pid = killed(service, tmp_path, pid)
+            after = telemetry(tmp_path)
+            assert (after.status.bundle_hash, after.status.overlay_hash) == (new.hash, overlay.hash)
+            assert after.facts["neutral"] is True
+            assert decode_journal(run_dir.start.read_bytes(), Start).bundle_sha256 == new.sha256
+            service.log.clear()
+        assert service.end().restarts == {"engine": 2}
+    assert not run_dir.bundles.exists()
 
 
 def usable(flags: OutFlag, validity: Validity) -> bool:

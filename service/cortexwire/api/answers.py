@@ -79,6 +79,8 @@ class EngineAnswer(Answer):
     state: Literal["waiting", "calibrating", "running", "silent", "refused", "ended", "absent"]
     armed: bool
     neutral: bool | None
+    blocked: bool | None = None
+    blocked_why: str | None = None
     epoch: Hex | None = None
     restart: int | None = None
     bin: int | None = None

@@ -76,6 +76,8 @@ class Picture:
             "state": status.state,
             "armed": status.armed,
             "neutral": engine.facts.get("neutral"),
+            "blocked": engine.facts.get("blocked"),
+            "blocked_why": engine.facts.get("blocked_why"),
             "epoch": f"{status.epoch:016x}",
             "restart": status.restart,
             "bin": status.bin,
@@ -190,5 +192,6 @@ def scheduling_of(pid: int) -> Json | None:
         return None
     with suppress(OSError, ValueError):
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-        found["locked_kib"] = next(int(line.split()[1]) for line in lines if line.startswith("VmLck:"))
+        # One that was killed and not yet buried has no memory.
+        found["locked_kib"] = next((int(line.split()[1]) for line in lines if line.startswith("VmLck:")), None)
     return found

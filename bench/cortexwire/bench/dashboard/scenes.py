@@ -58,6 +58,7 @@ class Scene:
         banks: Banks that share them.
         armed: Whether outputs may be commands.
         neutral: Whether the neutral stop is on.
+        blocked: Whether arming is blocked until the array is confirmed.
         state: The engine's state.
         writer: Health of the engine's telemetry.
         stale: Whether the service says that data are stale.
@@ -75,6 +76,7 @@ class Scene:
     banks: int = 3
     armed: bool = True
     neutral: bool = False
+    blocked: bool = False
     state: str = "running"
     writer: str = "live"
     stale: bool = False
@@ -93,6 +95,7 @@ SCENES: Final[dict[str, Scene]] = {
     "running": Scene(),
     "disarmed": Scene(armed=False),
     "neutral": Scene(neutral=True),
+    "blocked": Scene(armed=False, blocked=True),
     "stale": Scene(state="silent", stale=True),
     "dead": Scene(writer="dead", stale=True),
     "absent": Scene(writer="absent", state="absent", armed=False, stale=True, recorder=None),
@@ -163,6 +166,7 @@ class Stage:
         scene = self.scene
         engine: dict[str, Any] = {"writer": scene.writer, "state": scene.state, "armed": scene.armed}
         engine["neutral"] = scene.neutral
+        engine["blocked"] = scene.blocked
         if scene.writer != "absent":
             engine |= {
                 "epoch": "91c4e0d27715be08",

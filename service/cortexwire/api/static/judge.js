@@ -155,7 +155,8 @@ function alarms(view, stale, tiles) {
     );
   }
   if (!armed) {
-    const blocked = newestFlags & BLOCKED ? "; arming is blocked until the array is confirmed" : "";
+    const isBlocked = head.engine.blocked || newestFlags & BLOCKED;
+    const blocked = isBlocked ? "; arming is blocked until the array is confirmed" : "";
     add("off", "disarmed", "Output is not armed", `decoded and shown, but nobody may act on it${blocked}`);
   }
   return found;

@@ -158,7 +158,9 @@ function texts(head, limit) {
   document.documentElement.classList.toggle("is-disarmed", !head.engine.armed);
   put(id("arming"), head.engine.armed ? "Disarm…" : "Arm…");
   id("release").hidden = !head.engine.neutral;
-  id("confirm-array").hidden = !(newestFlags() & BLOCKED);
+  // No output of a disarmed engine is marked as blocked, and what is in shadow may not take over for the same reason.
+  const unconfirmed = head.engine.blocked || newestFlags() & BLOCKED || head.candidate?.phase === "shadow";
+  id("confirm-array").hidden = !unconfirmed;
   put(id("recording"), head.recorder?.state === "recording" ? "Stop…" : "Start…");
   id("activate").disabled = head.candidate?.phase !== "ready";
   put(

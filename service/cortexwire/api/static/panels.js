@@ -24,6 +24,7 @@ export function showModel(elements, { engine, candidate, previous }) {
   put(elements.candidateHash, short(candidate.bundle_hash));
   put(elements.candidatePhase, phases[candidate.phase] ?? candidate.phase);
   put(elements.candidateWhy, candidate.why ?? "");
+  elements.candidateWhy.title = candidate.why ?? "";
   const { divergence, bins } = candidate;
   const unit = engine.unit ?? "";
   put(
