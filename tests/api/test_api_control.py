@@ -11,7 +11,6 @@ import msgspec
 import pytest
 import zmq
 
-from cortexwire.api.tail import Tail
 from cortexwire.decoders import load_bundle, write_overlay
 from cortexwire.pipeline import commands
 from cortexwire.runtime.control import ControlClient, ControlReply
@@ -256,27 +255,3 @@ def test_a_recording_is_begun_by_the_recorder(tmp_path: Path) -> None:
         thread.join()
         context.destroy(linger=0)
     assert asked == [{"command": "start", "name": "one", "about": "two"}, {"command": "stop"}]
-
-
-def test_the_neutral_stop_shows_whoever_asked_for_it(tmp_path: Path) -> None:
-    """The engine does not say it; the tap does."""
-    writer = TapWriter(tmp_path / "ring", 1)
-    tail = Tail(tmp_path / "ring")
-    seen = []
-    steps: list[tuple[RecordKind, object]] = [
-        (RecordKind.COMMAND, {"command": "neutral"}),
-        (RecordKind.APPLIED, Applied(3, "not now")),
-        (RecordKind.COMMAND, {"command": "neutral", "on": True}),
-        (RecordKind.APPLIED, Applied(3)),
-        (RecordKind.COMMAND, {"command": "something_new", "on": False}),
-        (RecordKind.APPLIED, Applied(4)),
-        (RecordKind.COMMAND, {"command": "neutral", "on": False}),
-        (RecordKind.APPLIED, Applied(5)),
-    ]
-    for kind, content in steps:
-        writer.append(kind, 1, msgspec.json.encode(content))
-        tail.follow()
-        seen.append(tail.neutral)
-    tail.close()
-    writer.close()
-    assert seen == [None, None, None, True, True, True, True, False]

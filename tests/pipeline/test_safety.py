@@ -115,3 +115,13 @@ def test_displacement_without_data_is_within_what_hold_and_decay_allow(
     speed = float(np.hypot(np.float64(x), np.float64(y)))
     assert path <= speed * ((hold_ms + decay_ms / 2) / 1000 + 1e-6) * 1.000001
     assert safe.valid_for_ms == 100.0
+
+
+def test_a_neutral_stop_that_is_on_from_the_start_has_to_be_released() -> None:
+    safe = SafeOutput(SafetySettings(neutral=True), RATE)
+    assert safe.stopped
+    safe.good(velocity(1, 1), 100)
+    assert safe.at(100).neutral
+    safe.stop(False)
+    safe.good(velocity(1, 1), 200)
+    assert not safe.at(200).neutral

@@ -35,6 +35,7 @@ class FakePipeline:
     n_channels = 2
     rate = Rate(30000)
     outputs_per_bin = 1
+    in_force = (5, 6)
     shadow_ns = 0
 
     def __init__(self) -> None:

@@ -142,3 +142,21 @@ def test_a_recorder_that_ended_in_good_order_does_not_record_the_same_twice(tmp_
     one, two = sorted(map(read_log, tmp_path.glob("out/*")), key=lambda entries: entries[0].index)
     assert [entry.index for entry in one + two] == list(range(len(feeder.sent)))
     feeder.close()
+
+
+def test_a_ring_that_is_replaced_before_anything_came_leaves_no_empty_recording(tmp_path: Path) -> None:
+    old = Feeder(tmp_path / "run", 4)
+    old.packets(30)
+    with recorder(tmp_path / "run", tmp_path / "out") as recording:
+        recording.until_written(old)
+        recording.stop()
+    old.close()
+    # As when the service is started with another tap.megabytes: recorder and engine begin side by side.
+    with recorder(tmp_path / "run", tmp_path / "out") as recording:
+        recording.until(lambda status: status.state == "recording")
+        new = Feeder(tmp_path / "run", 8, epoch=8)
+        new.packets(60)
+        recording.until_written(new)
+        recording.stop()
+    assert sorted(len(read_log(folder)) for folder in tmp_path.glob("out/*")) == [len(old.sent), len(new.sent)]
+    new.close()

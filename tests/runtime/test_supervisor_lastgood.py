@@ -1,5 +1,6 @@
 """What is known of an engine that is gone: by its orders, by its map, by what a killed supervisor left."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,15 +10,20 @@ import numpy as np
 import pytest
 
 from cortexwire.config import EngineConfig, load_config
+from cortexwire.decoders import StreamSpec, load_bundle, load_overlay, write_overlay
 from cortexwire.errors import ConfigError
 from cortexwire.pipeline import commands
 from cortexwire.runtime.assembly import read_thresholds
 from cortexwire.runtime.control import ControlClient, ControlServer
-from cortexwire.runtime.orders import OrderBook, Orders, read_orders
+from cortexwire.runtime.orders import KnownBundle, OrderBook, Orders, read_orders
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.supervisor.lastgood import LastGood
 from cortexwire.runtime.telemetry import EngineStatus, TelemetryReader, TelemetrySnapshot, TelemetryWriter
 from cortexwire.signal.binning import DEAD, MASKED
+from cortexwire.training import seeded_bundle
+from cortexwire.wire import Start
+
+STREAM = StreamSpec(kind="events", rate_num=30000, uv_per_bit=1.0, n_channels=4, bin_ms=20.0)
 
 
 def answers(server: ControlServer, problem: str | None) -> threading.Thread:
@@ -67,50 +73,105 @@ def config_of(last_good: LastGood) -> EngineConfig:
 
 
 def test_orders_are_what_commands_leave_in_force() -> None:
-    orders = Orders(armed=True, overlay="/monday")
+    orders = Orders(armed=True)
     for command in (
         commands.SetGain(((1.0, 0.0), (0.0, 2.0))),
         commands.SetOffset((1.0, -1.0)),
-        commands.ApplyOverlay("/tuesday", "0" * 16),
+        commands.Mask((3, 7)),
+        commands.Mask((3,), masked=False),
         commands.Neutral(True),
         commands.Mark(300),
     ):
         orders = orders.after(command)
     assert orders == Orders(
-        armed=True, neutral=True, overlay="/tuesday", former_overlay="/monday",
-        gain=((1.0, 0.0), (0.0, 2.0)), offset=(1.0, -1.0),
-    )  # fmt: skip
-    back = orders.after(commands.RollbackOverlay())
-    assert (back.overlay, back.former_overlay) == ("/monday", None)
-    assert back.after(commands.Disarm()).armed is False
-    assert back.after(commands.Neutral(False)).neutral is False
+        armed=True, neutral=True, gain=((1.0, 0.0), (0.0, 2.0)), offset=(1.0, -1.0), masks={3: False, 7: True}
+    )
+    assert msgspec.json.decode(msgspec.json.encode(orders), type=Orders) == orders
+    assert orders.after(commands.Disarm()).armed is False
+    assert orders.after(commands.Neutral(False)).neutral is False
     assert orders.after(commands.Arm()).armed is True
 
 
-def test_orders_know_which_bundle_is_in_command() -> None:
-    attach = {"command": "attach_bundle", "path": "/b", "sha256": "0" * 64, "overlay": "/b.overlay"}
-    first = Orders(armed=True, overlay="/a.overlay")
-    shadow = first.after_swap(attach)
-    assert (shadow.bundle, shadow.overlay) == (None, "/a.overlay")
-    assert shadow.after_swap({"command": "unstage_bundle", "which": "candidate"}) == first
-    second = shadow.after_swap({"command": "activate_bundle", "at_bin": None})
-    assert (second.bundle, second.overlay, second.candidate) == ("/b", "/b.overlay", None)
-    assert second.after_swap({"command": "activate_bundle"}) == second
-    back = second.after_swap({"command": "rollback_bundle"})
-    assert (back.bundle, back.overlay, back.armed) == (None, "/a.overlay", True)
-    assert back.after_swap({"command": "rollback_bundle"}).bundle == "/b"
-    assert first.after_swap({"command": "rollback_bundle"}) == first
+def test_orders_say_where_bundles_and_overlays_lie_that_may_be_in_force() -> None:
+    start = Start(
+        pid=1, t_realtime_ns=0, config={}, fingerprint="f",
+        bundle="/a", bundle_sha256="01" + "0" * 62, overlay="/a.day", overlay_sha256="02" + "0" * 62,
+    )  # fmt: skip
+    orders = Orders().started(start)
+    for command in (
+        commands.ApplyOverlay("/monday", "00000000000000aa"),
+        commands.AttachBundle("/b", "03" + "0" * 62, "/b.day", "00000000000000bb"),
+        commands.AttachBundle("/c", "04" + "0" * 62),
+        commands.ActivateBundle(),
+        commands.RollbackBundle(),
+        commands.UnstageBundle(),
+    ):
+        orders = orders.after(command)
+    assert {number: bundle.path for number, bundle in orders.bundles.items()} == {
+        "0000000000000001": "/a", "0000000000000003": "/b", "0000000000000004": "/c"
+    }  # fmt: skip
+    assert orders.overlays == {
+        "0000000000000002": "/a.day", "00000000000000aa": "/monday", "00000000000000bb": "/b.day"
+    }  # fmt: skip
 
 
-def test_an_engine_is_started_again_with_the_bundle_that_took_over(run_dir: RunDir) -> None:
-    run_dir.orders.write_bytes(msgspec.json.encode(Orders(bundle="/b")))
+def in_force(run_dir: RunDir, bundle: int, overlay: int = 0) -> TelemetrySnapshot:
+    said_now = status([-50.0] * 4)
+    said_now.bundle_hash, said_now.overlay_hash = bundle, overlay
+    return said(run_dir, said_now)
+
+
+def test_an_engine_is_started_again_with_the_bundle_and_overlay_in_command_as_they_were(
+    run_dir: RunDir, tmp_path: Path
+) -> None:
+    old, new = (
+        seeded_bundle(tmp_path / name, seed=seed, stream=STREAM, history=2) for name, seed in (("a", 1), ("b", 2))
+    )
+    day = write_overlay(tmp_path / "day", new, {"bias": np.ones(2, np.float32)})
+    orders = Orders(
+        bundles={f"{each.hash:016x}": KnownBundle(str(each.path), each.sha256) for each in (old, new)},
+        overlays={f"{day.hash:016x}": str(tmp_path / "day")},
+    )
+    run_dir.orders.write_bytes(msgspec.json.encode(orders))
     last_good = LastGood(run_dir, rearm=False)
-    last_good.look(None)
-    assert config_of(last_good).bundle == Path("/b")
-    # Back to the configuration's own: nothing of the other one may stay.
-    run_dir.orders.write_bytes(msgspec.json.encode(Orders()))
-    last_good.look(None)
-    assert config_of(last_good).bundle == Path("b")
+    # A takeover that was asked for is none yet: the map says who is in command.
+    last_good.look(in_force(run_dir, old.hash))
+    assert load_bundle(config_of(last_good).bundle or Path()).sha256 == old.sha256
+    assert config_of(last_good).overlay is None
+    last_good.look(in_force(run_dir, new.hash, day.hash))
+    shutil.rmtree(new.path)
+    (tmp_path / "day").write_bytes(b"another day's")
+    last_good.look(in_force(run_dir, new.hash, day.hash))
+    config = config_of(last_good)
+    assert config.bundle is not None
+    assert config.overlay is not None
+    kept = load_bundle(config.bundle)
+    assert kept.sha256 == new.sha256
+    assert load_overlay(config.overlay, kept).hash == day.hash
+    # The engine that is started with the copies says so, and they are their own copies, also the second time.
+    again = Orders(
+        bundles={f"{new.hash:016x}": KnownBundle(str(config.bundle), new.sha256)},
+        overlays={f"{day.hash:016x}": str(config.overlay)},
+    )
+    run_dir.orders.write_bytes(msgspec.json.encode(again))
+    last_good.look(in_force(run_dir, new.hash, day.hash))
+    assert (config_of(last_good).bundle, config_of(last_good).overlay) == (config.bundle, config.overlay)
+    # One without the other fits nothing: of an overlay that nobody named, nothing is known.
+    last_good.look(in_force(run_dir, old.hash, 99))
+    assert config_of(last_good).bundle == config.bundle
+    # A rollback to the bundle's own values goes before the overlay of the configuration.
+    last_good.look(in_force(run_dir, new.hash))
+    assert config_of(last_good).overlay is None
+    last_good.forget()
+    assert not run_dir.bundles.exists()
+
+
+def test_a_bundle_that_cannot_be_kept_is_taken_from_where_it_was(run_dir: RunDir) -> None:
+    orders = Orders(bundles={f"{5:016x}": KnownBundle("/nowhere", "05" + "0" * 62)})
+    run_dir.orders.write_bytes(msgspec.json.encode(orders))
+    last_good = LastGood(run_dir, rearm=False)
+    last_good.look(in_force(run_dir, 5))
+    assert config_of(last_good).bundle == Path("/nowhere")
 
 
 def test_what_was_answered_is_written_and_what_was_refused_is_not(run_dir: RunDir) -> None:
@@ -195,32 +256,27 @@ def test_an_engine_is_armed_again_only_where_that_is_wanted_and_nobody_stopped_i
     last_good = LastGood(run_dir, rearm)
     last_good.look(None)
     assert config_of(last_good).armed is armed
+    # A neutral stop stays on until somebody releases it, whatever dies meanwhile.
+    assert config_of(last_good).pipeline.safety.neutral is (orders is not None and orders.neutral)
 
 
-def test_gain_offset_overlay_and_endpoints_are_those_of_the_engine_that_died(run_dir: RunDir, tmp_path: Path) -> None:
-    day = tmp_path / "day"
-    day.write_bytes(b"one day's parameters")
-    orders = Orders(overlay=str(day), gain=((1.0, 0.5), (0.0, 1.0)), offset=(0.5, 0.0))
+def test_gain_offset_and_endpoints_are_those_of_the_engine_that_died(run_dir: RunDir) -> None:
+    orders = Orders(gain=((1.0, 0.5), (0.0, 1.0)), offset=(0.5, 0.0))
     run_dir.orders.write_bytes(msgspec.json.encode(orders))
     last_good = LastGood(run_dir, rearm=False)
     last_good.ready({"ingest": "tcp://127.0.0.1:5555", "output": "tcp://127.0.0.1:43217"})
     last_good.look(None)
-    day.write_bytes(b"another day's")
     config = config_of(last_good)
     assert config.output.endpoint == "tcp://127.0.0.1:43217"
     assert config.pipeline.output.gain == ((1.0, 0.5), (0.0, 1.0))
     assert config.pipeline.output.offset == (0.5, 0.0)
-    assert config.overlay is not None
-    assert config.overlay.parent == run_dir.overlays
-    assert config.overlay.read_bytes() == b"one day's parameters"
-    # The engine that is started with the copy says so, and the copy is its own copy.
-    run_dir.orders.write_bytes(msgspec.json.encode(msgspec.structs.replace(orders, overlay=str(config.overlay))))
-    last_good.look(None)
-    assert config_of(last_good).overlay == config.overlay
-    # A rollback to the bundle's own values goes before the overlay of the configuration.
-    run_dir.orders.write_bytes(msgspec.json.encode(msgspec.structs.replace(orders, overlay=None)))
-    last_good.look(None)
-    assert config_of(last_good).overlay is None
+
+
+def test_a_mask_that_was_answered_is_known_before_the_map_has_it(run_dir: RunDir) -> None:
+    run_dir.orders.write_bytes(msgspec.json.encode(Orders(masks={0: True, 3: False})))
+    last_good = LastGood(run_dir, rearm=False)
+    last_good.look(said(run_dir, status([-50.0] * 4, MASKED)))
+    assert config_of(last_good).front_end == {"masked": [0, 1]}
 
 
 def test_what_a_killed_supervisor_left_is_taken_up_and_an_orderly_end_leaves_nothing(run_dir: RunDir) -> None:

@@ -51,9 +51,12 @@ class Catalogue:
         folders = [] if self._folder is None or not self._folder.is_dir() else sorted(self._folder.iterdir())
         named = {folder.name: folder for folder in folders}
         named.setdefault(NAME, reference_bundle())
-        if start is not None and Path(start.bundle) not in named.values():
-            named.setdefault(Path(start.bundle).name, Path(start.bundle))
         offered = [found for name, path in named.items() if (found := _read(name, path)) is not None]
+        # An engine that was started again began with a copy.
+        if start is not None and start.bundle_sha256 not in (bundle.sha256 for bundle in offered):
+            name = Path(start.bundle).name
+            if name not in named and (found := _read(name, Path(start.bundle))) is not None:
+                offered.append(found)
         for bundle in offered:
             self._known[short_hash(bundle.sha256)] = bundle.manifest
         return offered

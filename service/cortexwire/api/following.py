@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from typing import Final
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
 
 from cortexwire.api.jobs import JobError, Step
 from cortexwire.api.monitor import Monitor
@@ -29,6 +29,11 @@ def _engine(monitor: Monitor, pid: int) -> TelemetrySnapshot:
 
 def _pid(monitor: Monitor) -> int:
     return -1 if monitor.engine is None else monitor.engine.pid
+
+
+def _facts(monitor: Monitor, pid: int) -> Mapping[str, Any]:
+    """What the engine says of itself; another one may take its place between two questions."""
+    return _engine(monitor, pid).facts
 
 
 async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms: float) -> Steps:
@@ -69,15 +74,17 @@ async def staging(monitor: Monitor, path: str, bundle_hash: str) -> Steps:
     yield Step(1.0, "ready", candidate)
 
 
-async def takeover(monitor: Monitor, at_bin: int) -> Steps:
-    """A bundle about to decode from a bin on."""
+async def takeover(monitor: Monitor, at_bin: int, wanted: str) -> Steps:
+    """A bundle about to decode from a bin on; whatever interrupts the stream before takes that back."""
     pid = _pid(monitor)
-    first = monitor.bundle_hash
-    status = _engine(monitor, pid).status
-    began = status.bin
-    while status.bin < at_bin:
-        yield Step(min(0.99, (status.bin - began) / max(1, at_bin - began)), f"bin {status.bin} of {at_bin}")
+    began = _engine(monitor, pid).status.bin
+    yield Step(0.0, f"at bin {at_bin}")
+    await asyncio.sleep(_TOLD_S)
+    while (engine := _engine(monitor, pid)).facts.get("takeover_bin") is not None:
+        share = (engine.status.bin - began) / max(1, at_bin - began)
+        yield Step(min(0.99, max(0.0, share)), f"bin {engine.status.bin} of {at_bin}")
         await asyncio.sleep(_LOOK_S)
-        status = _engine(monitor, pid).status
-    result = {"at_bin": at_bin, "bundle_hash": f"{status.bundle_hash:016x}", "previous": f"{first:016x}"}
-    yield Step(1.0, "done", result)
+    came = f"{engine.status.bundle_hash:016x}"
+    if came != wanted:
+        raise JobError(f"bundle {wanted} did not take over at bin {at_bin}: {engine.status.last_note}")
+    yield Step(1.0, "done", {"at_bin": at_bin, "bundle_hash": came, "previous": engine.facts.get("previous")})

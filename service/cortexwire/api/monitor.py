@@ -127,7 +127,7 @@ class Monitor:
     def neutral(self) -> bool | None:
         """Whether the neutral stop is on; None while nobody can know."""
         told: bool | None = self.facts.get("neutral")
-        return self.tail.neutral if told is None else told
+        return told
 
     @property
     def bundle_hash(self) -> int:

@@ -1,4 +1,4 @@
-"""The tap's end: outputs, columns, descriptors, notes and what commands did, as they come, and not a sample copied.
+"""The tap's end: outputs, columns, descriptors and notes, as they come, and not a sample copied.
 
 Records of signal are passed by after a look at their kind, so following a stream of 1024 channels costs no more than
 following one of two.
@@ -15,7 +15,6 @@ from cortexwire.api.history import ColumnRows, Outputs
 from cortexwire.errors import ConfigError, PacketError
 from cortexwire.runtime.tap import TapReader, TapRecord
 from cortexwire.wire import (
-    Applied,
     Columns,
     Descriptor,
     Kind,
@@ -30,6 +29,7 @@ KEPT_NOTES: Final = 64
 """Notes in memory."""
 _MOST_AT_ONCE: Final = 2000
 _KIND_AT: Final = 6
+_WANTED: Final = (RecordKind.OUTPUT, RecordKind.NOTE, RecordKind.START)
 _WANTED_PACKETS: Final = frozenset((int(Kind.COLUMNS), int(Kind.DESCRIPTOR)))
 
 
@@ -40,20 +40,10 @@ class Note(NamedTuple):
     text: str
 
 
-class _Asked(msgspec.Struct):
-    """As much of a command as matters here."""
-
-    command: str
-    on: bool = True
-
-
-_ASKED: Final = msgspec.json.Decoder(_Asked)
-
-
 def _is_wanted(kind: RecordKind, payload: memoryview) -> bool:
     if kind is RecordKind.PACKET:
         return len(payload) > _KIND_AT and payload[_KIND_AT] in _WANTED_PACKETS
-    return kind is not RecordKind.TICK
+    return kind in _WANTED
 
 
 class Tail:
@@ -64,7 +54,6 @@ class Tail:
         columns: What the rig said beside the signal.
         descriptor: What the source last said of itself.
         notes: The newest notes.
-        neutral: Whether the neutral stop is on; None while nobody can know.
         start: What the newest engine began with, once seen.
         damaged: Records that nobody could read.
 
@@ -77,12 +66,10 @@ class Tail:
         self.columns = ColumnRows()
         self.descriptor: Descriptor | None = None
         self.notes: deque[Note] = deque(maxlen=KEPT_NOTES)
-        self.neutral: bool | None = None
         self.start: Start | None = None
         self.damaged = 0
         self._path = path
         self._reader: TapReader | None = None
-        self._asked: bool | None = None
 
     @property
     def lost(self) -> int:
@@ -114,16 +101,8 @@ class Tail:
                 self._packet(record)
             case RecordKind.NOTE:
                 self.notes.append(Note(record.t_ns, record.payload.decode("utf-8", "replace")))
-            case RecordKind.COMMAND:
-                asked = _ASKED.decode(record.payload)
-                self._asked = asked.on if asked.command == "neutral" else None
-            case RecordKind.APPLIED:
-                if self._asked is not None and decode_journal(record.payload, Applied).problem is None:
-                    self.neutral = self._asked
-                self._asked = None
             case RecordKind.START:
                 self.start = decode_journal(record.payload, Start)
-                self.neutral, self._asked = False, None
             case _:
                 pass
 

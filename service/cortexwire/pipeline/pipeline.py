@@ -184,6 +184,12 @@ class Pipeline:
             return "refused"
         return "calibrating" if self.bins.calibrating else "running"
 
+    @property
+    def in_force(self) -> tuple[int, int]:
+        """Hashes of the bundle and of the overlay in command, as outputs have them."""
+        overlay = self._decoder.overlay
+        return self._bundle_hash, 0 if overlay is None else overlay.hash
+
     def take_up(self, strand: Strand) -> None:
         """Put a strand in command; for `Swap`."""
         self._strand.rehearsal = self._rehearsal
@@ -564,7 +570,8 @@ class Pipeline:
     ) -> Output:
         if self._armed:
             flags |= _BLOCKED if self.identity.blocks_arming else _ARMED | _COMMAND if command else _ARMED
-        overlay, packet = self._decoder.overlay, self.bins.last_packet
+        packet = self.bins.last_packet
+        bundle_hash, overlay_hash = self.in_force
         times, clocks = self._stamps(closed is not None)
         return Output(
             kind,
@@ -577,8 +584,8 @@ class Pipeline:
             0.0 if closed is None else closed.observed_fraction,
             0 if packet is None else packet.source,
             self._executor if kind is OutKind.DECODED else Executor.NONE,
-            self._bundle_hash,
-            0 if overlay is None else overlay.hash,
+            bundle_hash,
+            overlay_hash,
             self._incarnation,
             0 if closed is None else closed.missing,
             times,

@@ -37,7 +37,7 @@ class SafeOutput:
         self._decay = settings.decay_ms * rate.num / (1000 * rate.den)
         self._velocity: Velocity | None = None
         self._end_sample = 0
-        self._stopped = False
+        self._stopped = settings.neutral
 
     @property
     def stopped(self) -> bool:

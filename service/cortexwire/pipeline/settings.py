@@ -70,6 +70,7 @@ class SafetySettings(_Settings):
         default=100.0,
         description="How long a consumer may apply a command after it came; afterwards it applies neutral by itself.",
     )
+    neutral: bool = Field(default=False, description="Whether the neutral stop is on from the start.")
 
 
 class OutputSettings(_Settings):

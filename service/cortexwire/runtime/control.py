@@ -218,7 +218,11 @@ class ControlServer:
             if self._reader is None:
                 self._reader = TelemetryReader(self._telemetry)
             recorder = recorder_state(self._telemetry.with_name("recorder.map"))
-            return ControlReply(state=describe_state(self._reader.read(), recorder))
+            state = describe_state(self._reader.read(), recorder)
+            # The map has it only once the hot loop has told it.
+            if (staging := self._stager.status) is not None:
+                state["candidate"] = staging.describe()
+            return ControlReply(state=state)
         command = decode_request(request)
         if isinstance(command, StageBundle):
             self._stager.stage(command)

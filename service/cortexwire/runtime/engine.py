@@ -145,7 +145,7 @@ class Engine:
         if opening.open(self._take_run_dir) is not None:
             if config.tap.enabled:
                 tap = opening.open(lambda: TapWriter(self.run_dir.tap, config.tap.megabytes))
-            control = opening.open(lambda: self._control(prepare, curve))
+            control = opening.open(lambda: self._control(prepare, curve, start))
             if pipeline is not None and watch is not None:
                 telemetry = opening.attempt(lambda: self._telemetry(pipeline, watch))
         outputs_per_bin = 1 if pipeline is None else pipeline.outputs_per_bin
@@ -186,9 +186,11 @@ class Engine:
             context.set(zmq.THREAD_PRIORITY, priority)
         return context
 
-    def _control(self, prepare: Callable[[Command], None] | None, curve: CurveServer | None) -> ControlServer:
+    def _control(
+        self, prepare: Callable[[Command], None] | None, curve: CurveServer | None, start: Start | None
+    ) -> ControlServer:
         endpoint = self.config.control or self.run_dir.control_endpoint
-        orders = OrderBook(self.run_dir.orders, self.config)
+        orders = OrderBook(self.run_dir.orders, self.config, start)
         return ControlServer(endpoint, self.run_dir.telemetry, prepare, carried_out=orders.note, curve=curve)
 
     def _watch(self, pipeline: PipelineLike | None, same_host: bool) -> BudgetWatch:

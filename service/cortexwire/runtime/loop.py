@@ -93,6 +93,10 @@ class PipelineLike(Protocol):
         """One of `cortexwire.runtime.telemetry.STATES`."""
 
     @property
+    def in_force(self) -> tuple[int, int]:
+        """Hashes of the bundle and of the overlay in command, as outputs have them."""
+
+    @property
     def n_channels(self) -> int:
         """Channels that the bundle expects."""
 
@@ -238,11 +242,13 @@ class HotLoop:
             return
         self._answer(pending, bin_index, problem)
         self._emit(outputs)
-        self._described_ns = 0
 
     def _answer(self, pending: PendingCommand, bin_index: int, problem: str | None) -> None:
-        pending.answer(bin_index, problem)
         self._record(RecordKind.APPLIED, time.monotonic_ns(), msgspec.json.encode(Applied(bin_index, problem)))
+        # Told before it is answered: whoever starts this engine anew goes on with what was answered.
+        self._described_ns = 0
+        self._tell()
+        pending.answer(bin_index, problem)
 
     def _emit(self, outputs: Sequence[Output]) -> None:
         if not outputs:
@@ -287,7 +293,6 @@ class HotLoop:
         status = self._status
         status.epoch, status.restart = output.epoch, output.restart
         status.bin, status.sample_index = output.bin, output.end_sample
-        status.bundle_hash, status.overlay_hash = output.bundle_hash, output.overlay_hash
         velocity = output.tensors.get("velocity")
         if velocity is not None:
             status.velocity = (float(velocity[0]), float(velocity[1]))
@@ -340,6 +345,7 @@ class HotLoop:
     def _refresh(self) -> None:
         status, pipeline = self._status, self._pipeline
         status.state, status.armed = pipeline.state, pipeline.armed
+        status.bundle_hash, status.overlay_hash = pipeline.in_force
         status.over_budget = self._parts.watch.over
         silent = time.monotonic_ns() - self._heard_ns > self._parts.silent_after_ns
         if silent and status.state in _FLOWING:

@@ -1,29 +1,28 @@
 """Standing orders: what operators' commands have left in force, in the run directory for whoever starts an engine anew.
 
-Bundles that are swapped while the engine runs are known by the names of their commands: `attach_bundle` names one,
-`activate_bundle` puts it in command, `rollback_bundle` the one before, `unstage_bundle` drops it.
-
-The engine's control thread writes them before a command is answered, so an answered command is known even if the
-engine is killed at once. Thresholds and masks are not among them: the telemetry map has those, however they came.
+Which bundle and overlay are in force is not among them, since a takeover may be withdrawn after it was asked for: the
+telemetry map names both by their hashes, and here stands where each that a command has named is to be found. Thresholds
+and masks are in the map, too, however they came. The engine's control thread writes the orders before a command is
+answered, and its hot loop the map, so an answered command is known even if the engine is killed at once.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from cortexwire.config import EngineConfig
+from cortexwire.decoders.bundle import short_hash
 from cortexwire.errors import ConfigError
 from cortexwire.pipeline import commands
 from cortexwire.pipeline.settings import Matrix
+from cortexwire.wire import Start
 
 
-class Decoding(msgspec.Struct, frozen=True):
-    """A bundle with its overlay, or the bundle's own values; no bundle means the configuration's."""
+class KnownBundle(msgspec.Struct, frozen=True):
+    """Where a bundle lies, and its hash."""
 
-    bundle: str | None
-    overlay: str | None
+    path: str
+    sha256: str
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,25 +30,21 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         armed: Whether outputs may be commands.
-        bundle: Folder of the bundle in command; none where it is still the configuration's.
-        candidate: What would take over next.
-        former: What was in command before.
         neutral: Whether the neutral stop is on.
-        overlay: File of the overlay in force, or none.
-        former_overlay: The one that a rollback brings back; none also where that is the bundle's own values.
         gain: Output gain.
         offset: Output offset, in units/s.
+        masks: Channels that commands have masked (True) or unmasked; the map has all, but only from the next bin on.
+        bundles: Bundles that may be in force, by the number that outputs have for them, 16 hexadecimal digits.
+        overlays: Files of overlays that may be in force, likewise.
     """
 
     armed: bool = False
-    bundle: str | None = None
-    candidate: Decoding | None = None
-    former: Decoding | None = None
     neutral: bool = False
-    overlay: str | None = None
-    former_overlay: str | None = None
     gain: float | Matrix = 1.0
     offset: tuple[float, float] = (0.0, 0.0)
+    masks: dict[int, bool] = {}
+    bundles: dict[str, KnownBundle] = {}
+    overlays: dict[str, str] = {}
 
     def after(self, command: commands.Command) -> "Orders":
         """What holds once a command was carried out."""
@@ -64,32 +59,26 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(self, gain=gain)
             case commands.SetOffset(offset=offset):
                 return msgspec.structs.replace(self, offset=offset)
-            case commands.ApplyOverlay(path=path):
-                return msgspec.structs.replace(self, overlay=path, former_overlay=self.overlay)
-            case commands.RollbackOverlay():
-                return msgspec.structs.replace(self, overlay=self.former_overlay, former_overlay=None)
-        return self.after_swap(msgspec.to_builtins(command))
-
-    def after_swap(self, command: Mapping[str, Any]) -> "Orders":
-        """What holds once a command, as plain values, was carried out that concerns bundles."""
-        match command:
-            case {"command": "attach_bundle", "path": path}:
-                return msgspec.structs.replace(self, candidate=Decoding(path, command.get("overlay")))
-            case {"command": "activate_bundle"} if self.candidate is not None:
-                return msgspec.structs.replace(self._with(self.candidate), candidate=None)
-            case {"command": "rollback_bundle"} if self.former is not None:
-                return self._with(self.former)
-            case {"command": "unstage_bundle"}:
-                which = "former" if command.get("which") == "previous" else "candidate"
-                return msgspec.structs.replace(self, **{which: None})
+            case commands.Mask(channels=channels, masked=masked):
+                return msgspec.structs.replace(self, masks=self.masks | dict.fromkeys(channels, masked))
+            case commands.ApplyOverlay(path=path, hash=number):
+                return self._knowing(overlay=(number, path))
+            case commands.AttachBundle(path=path, sha256=sha256, overlay=overlay, overlay_hash=number):
+                named = None if overlay is None or number is None else (number, overlay)
+                return self._knowing(bundle=KnownBundle(path, sha256), overlay=named)
         return self
 
-    def _with(self, decoding: Decoding) -> "Orders":
-        former = Decoding(self.bundle, self.overlay)
-        overlay = decoding.overlay
-        return msgspec.structs.replace(
-            self, bundle=decoding.bundle, overlay=overlay, former_overlay=None, former=former
-        )
+    def _knowing(self, bundle: KnownBundle | None = None, overlay: tuple[str, str] | None = None) -> "Orders":
+        bundles = {} if bundle is None else {f"{short_hash(bundle.sha256):016x}": bundle}
+        overlays = {} if overlay is None else dict([overlay])
+        return msgspec.structs.replace(self, bundles=self.bundles | bundles, overlays=self.overlays | overlays)
+
+    def started(self, start: Start) -> "Orders":
+        """What holds where an engine began with these models."""
+        known = self._knowing(bundle=KnownBundle(start.bundle, start.bundle_sha256))
+        if start.overlay is None or start.overlay_sha256 is None:
+            return known
+        return known._knowing(overlay=(f"{short_hash(start.overlay_sha256):016x}", start.overlay))
 
 
 class OrderBook:
@@ -98,19 +87,17 @@ class OrderBook:
     Args:
         path: The file; an older engine's is replaced.
         config: What holds at first.
+        start: The models that the engine begins with.
 
     Raises:
         ConfigError: The file cannot be written.
     """
 
-    def __init__(self, path: Path, config: EngineConfig) -> None:
+    def __init__(self, path: Path, config: EngineConfig, start: Start | None = None) -> None:
         self._path = path
-        self._orders = Orders(
-            armed=config.armed,
-            overlay=None if config.overlay is None else str(config.overlay.absolute()),
-            gain=config.pipeline.output.gain,
-            offset=config.pipeline.output.offset,
-        )
+        output, neutral = config.pipeline.output, config.pipeline.safety.neutral
+        orders = Orders(armed=config.armed, neutral=neutral, gain=output.gain, offset=output.offset)
+        self._orders = orders if start is None else orders.started(start)
         try:
             self._write()
         except OSError as error:

@@ -62,6 +62,11 @@ class RunDir:
         return self.path / "overlays"
 
     @property
+    def bundles(self) -> Path:
+        """Copies of the bundles that may be in force, by hash."""
+        return self.path / "bundles"
+
+    @property
     def recorder(self) -> Path:
         """The recorder's status map."""
         return self.path / "recorder.map"

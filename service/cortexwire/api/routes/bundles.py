@@ -42,8 +42,11 @@ def router(service: Service) -> APIRouter:
         jobs.check_room()
         values = body.model_dump()
         control = Control(service, request, "activate_bundle", values)
-        at_bin = await control.apply({"command": "activate_bundle", **values})
-        return answer_job(jobs.begin("activate_bundle", takeover(monitor, at_bin)))
+        # The candidate that is there now, and no other that may come meanwhile.
+        candidate = monitor.facts.get("candidate") or {}
+        wanted = candidate.get("bundle_hash")
+        at_bin = await control.apply({"command": "activate_bundle", **values, "bundle_hash": wanted})
+        return answer_job(jobs.begin("activate_bundle", takeover(monitor, at_bin, str(wanted))))
 
     @routes.post("/rollback", response_model=answers.Applied, summary="Go back to the bundle before")
     async def rollback(request: Request) -> Response:

@@ -82,7 +82,9 @@ class Recorder:
 
     def _look(self) -> None:
         if self._recording is not None and self._recording.is_over:
+            recording = self._recording
             self._end()
+            recording.discard_empty()
             self._try_at = time.monotonic() + AGAIN_S
         if self._recording is not None:
             self._recording.look()

@@ -23,7 +23,7 @@ from cortexwire.runtime.recorder.syncing import Syncer
 from cortexwire.runtime.recorder.writing import Writer
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.tap import TapReader
-from cortexwire.wire import SEGMENT_SUFFIX, Sidecar
+from cortexwire.wire import SEGMENT_SUFFIX, SIDECAR, Sidecar
 
 _MEBIBYTE = 1024 * 1024
 
@@ -241,6 +241,15 @@ class Recording:
             return f"sync failed: {self._syncer.failure.strerror}"
         fault = self._writer.fault or self._drain.fault
         return "" if fault is None else f"{type(fault).__name__}: {fault}"
+
+    def discard_empty(self) -> None:
+        """Take away a recording in which nothing is, as of a ring that an engine was just about to replace."""
+        folder = self.plan.folder
+        if self.plan.is_new and not any(folder.glob(f"*{SEGMENT_SUFFIX}")):
+            (folder / SIDECAR).unlink(missing_ok=True)
+            # Whatever else is there stays.
+            with suppress(OSError):
+                folder.rmdir()
 
     def look_closing(self) -> None:
         """Say how far the end is."""

@@ -1,15 +1,18 @@
 """With what an engine is started again: the settings by which it goes on as the one that died.
 
-Thresholds and masks come from the telemetry map, which outlives the engine that wrote it; gain, offset, overlay and
-whether it was armed from its standing orders; the endpoints from what it said when it was ready. The map has
-thresholds as float32, which is what the kernels compare with, so the restarted engine's are the very same.
+Thresholds, masks, and which bundle and overlay are in command come from the telemetry map, which outlives the engine
+that wrote it; where these lie, gain, offset, the neutral stop and whether it was armed from its standing orders; the
+endpoints from what it said when it was ready. The map has thresholds as float32, which is what the kernels compare
+with, so the restarted engine's are the very same. Bundles and overlays are copied, since what lies at their paths may
+change.
 
 What is found is kept in the run directory too, for a supervisor that was itself killed; an orderly end takes it away.
 """
 
-import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ import msgspec
 import numpy as np
 import structlog
 
+from cortexwire.errors import BundleError
 from cortexwire.runtime.orders import Orders, read_orders
+from cortexwire.runtime.recorder.keeping import copy_bundle, copy_overlay
 from cortexwire.runtime.rundir import RunDir
 from cortexwire.runtime.telemetry import TelemetrySnapshot
 from cortexwire.signal.binning import MASKED
@@ -41,6 +46,8 @@ class LastGood:
         self._rearm = rearm
         self._thresholds: list[float | None] | None = None
         self._orders: Orders | None = None
+        self._places: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
         self._log = structlog.get_logger("cortexwire.supervisor")
         # Whatever else is not known: what died does not come back armed by itself.
         self.settings: dict[str, Any] = {"armed": False}
@@ -60,12 +67,13 @@ class LastGood:
     def look(self, snapshot: TelemetrySnapshot | None) -> None:
         """Take what the engine says of itself, and what it was ordered to do; a torn map says nothing new."""
         before = dict(self.settings)
+        self._take_orders()
         if snapshot is not None and not snapshot.torn:
             self._take_thresholds(snapshot)
+            self._take_models(snapshot)
             # Before the first bin the map has no flags yet.
             if snapshot.status.bin >= 0:
-                self.settings["front_end.masked"] = np.flatnonzero(snapshot.status.status & MASKED).tolist()
-        self._take_orders()
+                self._take_masks(snapshot)
         if self.settings != before:
             self._keep()
 
@@ -81,6 +89,13 @@ class LastGood:
             if self._write(self._run_dir.thresholds, {"thresholds_uv": thresholds}):
                 self.settings["thresholds"] = str(self._run_dir.thresholds)
 
+    def _take_masks(self, snapshot: TelemetrySnapshot) -> None:
+        masked = set(np.flatnonzero(snapshot.status.status & MASKED).tolist())
+        ordered = {} if self._orders is None else self._orders.masks
+        masked |= {channel for channel, on in ordered.items() if on}
+        masked -= {channel for channel, on in ordered.items() if not on}
+        self.settings["front_end.masked"] = sorted(masked)
+
     def _take_orders(self) -> None:
         orders = read_orders(self._run_dir.orders)
         if orders is None or orders == self._orders:
@@ -88,29 +103,37 @@ class LastGood:
         self._orders = orders
         self.settings |= {
             "armed": self._rearm and orders.armed and not orders.neutral,
-            "overlay": None if orders.overlay is None else self._copy(Path(orders.overlay)),
+            "pipeline.safety.neutral": orders.neutral,
             "pipeline.output.gain": orders.gain,
             "pipeline.output.offset": orders.offset,
         }
-        self.settings.pop("bundle", None)
-        if orders.bundle is not None:
-            self.settings["bundle"] = str(Path(orders.bundle).absolute())
+        # At once, whoever takes over: what is named is what lies there now.
+        for number, bundle in orders.bundles.items():
+            kept = self._run_dir.bundles / number
+            self._place(number, bundle.path, kept, partial(copy_bundle, Path(bundle.path), bundle.sha256, kept))
+        for number, path in orders.overlays.items():
+            folder = self._run_dir.overlays
+            self._place(number, path, folder / number, partial(copy_overlay, Path(path), folder, short=number))
 
-    def _copy(self, overlay: Path) -> str:
-        """Keep an overlay as it is now; its file may be another one by the time that it is needed."""
-        folder = self._run_dir.overlays
-        if overlay.parent == folder:
-            return str(overlay)
+    def _place(self, number: str, path: str, kept: Path, copy: Callable[[], None]) -> None:
+        """Keep what lies at a path as it is now; it may be another one by the time that it is needed."""
+        if (number, path) in self._seen:
+            return
+        self._seen.add((number, path))
         try:
-            content = overlay.read_bytes()
-            folder.mkdir(exist_ok=True)
-            kept = folder / f"{int.from_bytes(hashlib.sha256(content).digest()[:8], 'little'):016x}"
-            if not kept.exists():
-                _put(kept, content)
-        except OSError as error:
-            self._log.warning("overlay not kept", overlay=str(overlay), why=error.strerror)
-            return str(overlay)
-        return str(kept)
+            copy()
+        except (BundleError, OSError) as error:
+            self._log.warning("not kept for a start again", what=path, why=str(error))
+            self._places.setdefault(number, path)
+        else:
+            self._places[number] = str(kept)
+
+    def _take_models(self, snapshot: TelemetrySnapshot) -> None:
+        """Take bundle and overlay in command, both or none: an overlay fits one bundle only."""
+        bundle = self._places.get(f"{snapshot.status.bundle_hash:016x}")
+        overlay = self._places.get(f"{snapshot.status.overlay_hash:016x}")
+        if bundle is not None and (overlay is not None or not snapshot.status.overlay_hash):
+            self.settings |= {"bundle": bundle, "overlay": overlay}
 
     def assignments(self) -> list[str]:
         """The settings as `path=value` each."""
@@ -133,6 +156,7 @@ class LastGood:
     def forget(self) -> None:
         """The service ended in good order: what comes next begins anew."""
         self._run_dir.last_good.unlink(missing_ok=True)
+        shutil.rmtree(self._run_dir.bundles, ignore_errors=True)
 
 
 def _put(path: Path, content: bytes) -> None:
