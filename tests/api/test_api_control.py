@@ -15,8 +15,6 @@ from cortexwire.decoders import load_bundle, write_overlay
 from cortexwire.pipeline import commands
 from cortexwire.runtime.control import ControlClient, ControlReply
 from cortexwire.runtime.shipped import reference_bundle
-from cortexwire.runtime.tap import TapWriter
-from cortexwire.wire import Applied, RecordKind
 from tests.api.serving import Served, engine_and_api, serving, settings
 
 
