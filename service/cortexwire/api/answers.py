@@ -79,6 +79,7 @@ class EngineAnswer(Answer):
     state: Literal["waiting", "calibrating", "running", "silent", "refused", "ended", "absent"]
     armed: bool
     neutral: bool | None
+    blocked: bool | None = Field(None, description="Whether arming waits until the array is confirmed.")
     epoch: Hex | None = None
     restart: int | None = None
     bin: int | None = None

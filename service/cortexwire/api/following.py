@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from cortexwire.api.jobs import JobError, Step
 from cortexwire.api.monitor import Monitor
@@ -29,11 +29,6 @@ def _engine(monitor: Monitor, pid: int) -> TelemetrySnapshot:
 
 def _pid(monitor: Monitor) -> int:
     return -1 if monitor.engine is None else monitor.engine.pid
-
-
-def _facts(monitor: Monitor, pid: int) -> Mapping[str, Any]:
-    """What the engine says of itself; another one may take its place between two questions."""
-    return _engine(monitor, pid).facts
 
 
 async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms: float) -> Steps:

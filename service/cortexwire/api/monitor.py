@@ -124,12 +124,6 @@ class Monitor:
         return BundleInfo(facts.get("bundle_name", ""), facts.get("unit", ""), facts.get("bin_ms", 0.0))
 
     @property
-    def neutral(self) -> bool | None:
-        """Whether the neutral stop is on; None while nobody can know."""
-        told: bool | None = self.facts.get("neutral")
-        return told
-
-    @property
     def bundle_hash(self) -> int:
         """Hash of the bundle that decodes, 0 while nobody knows; before the first output the one that will."""
         if self.engine is not None and self.engine.status.bundle_hash:
