@@ -128,7 +128,9 @@ class Stage:
         self._look_back = round(look_back_s * 1000 / BIN_MS)
         self._first_bin = 183_000
         self._stopped_at: int | None = None
-        self.notes = [{"t_ns": self._began_ns - NOTED_NS, "text": "thresholds measured over 10.0 s"}]
+        self.notes: list[dict[str, Any]] = [
+            {"t_ns": self._began_ns - NOTED_NS, "text": "thresholds measured over 10.0 s"}
+        ]
 
     def change(self, scene: Scene) -> None:
         """Play another scene from now on."""
