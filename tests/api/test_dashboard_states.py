@@ -124,10 +124,9 @@ def test_while_no_data_have_come_plots_are_of_the_colour_of_the_panel(browser: A
         for theme in ("light", "dark"):
             opened.page.emulate_media(color_scheme=theme)
             opened.page.set_viewport_size({"width": 1280, "height": 801 if theme == "light" else 900})
-            opened.page.wait_for_function("() => new Promise((done) => requestAnimationFrame(() => done(true)))")
-            canvases = opened.page.evaluate(script)
-            assert len(canvases) == len(CANVASES)
-            assert [name for name, ground, shown in canvases if ground != shown] == []
+            assert len(opened.page.evaluate(script)) == len(CANVASES)
+            # What is drawn without data, such as the axes of the histogram, is drawn anew once a second.
+            opened.until(lambda: all(ground == shown for _, ground, shown in opened.page.evaluate(script)))
 
 
 def test_nothing_is_said_of_channels_that_are_not_known(browser: Any) -> None:
