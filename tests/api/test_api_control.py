@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cortexwire.decoders import load_bundle, write_overlay
 from cortexwire.pipeline import commands
 from cortexwire.runtime.control import ControlClient, ControlReply
 from cortexwire.runtime.shipped import reference_bundle
-from tests.api.serving import engine_and_api, serving, settings
+from tests.api.serving import Served, engine_and_api, serving, settings
 
 
 def audit(folder: Path) -> list[dict[str, Any]]:
@@ -133,6 +134,46 @@ def test_a_later_job_supersedes_one_of_its_kind(tmp_path: Path) -> None:
         first = api.post("/v1/thresholds/recalibrate", {"seconds": 3}).headers["location"]
         api.post("/v1/thresholds/recalibrate", {"seconds": 4})
         assert "superseded" in api.until(first, lambda job: job["state"] == "failed")["problem"]
+
+
+CANDIDATE = {"bundle_hash": "0" * 16, "path": str(reference_bundle().absolute()), "phase": "ready", "why": None}
+
+
+def telling(api: Served, monkeypatch: pytest.MonkeyPatch, told: Callable[[], dict[str, Any]]) -> None:
+    """Have the engine tell more than it does."""
+    pipeline = api.rig.pipeline
+    plain = pipeline.describe()
+    monkeypatch.setattr(pipeline, "describe", lambda: plain | told())
+
+
+def test_staging_goes_on_until_the_engine_tells_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine_and_api(tmp_path) as api:
+        told: dict[str, Any] = {"candidate": CANDIDATE | {"path": "/of/somebody/else", "bundle_hash": "1" * 16}}
+        telling(api, monkeypatch, lambda: told)
+        where = api.post("/v1/bundle/stage", {"name": "reference"}).headers["location"]
+        time.sleep(1.0)
+        assert api.get(where).json()["state"] == "running"
+        told["candidate"] = CANDIDATE | {"phase": "shadow"}
+        api.until(where, lambda job: job["phase"] == "shadow")
+        assert api.get("/v1/state").json()["candidate"]["phase"] == "shadow"
+        told["candidate"] = CANDIDATE
+        assert api.until(where, lambda job: job["state"] != "running")["result"] == CANDIDATE
+
+
+def test_staging_of_which_the_engine_never_tells_has_failed(tmp_path: Path) -> None:
+    with engine_and_api(tmp_path) as api:
+        where = api.post("/v1/bundle/stage", {"name": "reference"}).headers["location"]
+        assert "no such candidate" in api.until(where, lambda job: job["state"] != "running")["problem"]
+
+
+def test_a_candidate_that_is_dropped_ends_its_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine_and_api(tmp_path) as api:
+        told: dict[str, Any] = {"candidate": CANDIDATE | {"phase": "shadow"}}
+        telling(api, monkeypatch, lambda: told)
+        where = api.post("/v1/bundle/stage", {"name": "reference"}).headers["location"]
+        api.until(where, lambda job: job["phase"] == "shadow")
+        told["candidate"] = None
+        assert "dropped" in api.until(where, lambda job: job["state"] != "running")["problem"]
 
 
 def test_only_what_is_on_offer_is_opened(tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ def test_the_state_is_that_of_the_engine(tmp_path: Path) -> None:
         assert not state["insecure"]
 
 
+def test_a_bundle_that_somebody_else_swapped_in_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in no folder on offer, and the engine did not begin with it: what the engine tells is enough."""
+    told = {"bundle_name": "monday", "unit": "mm/s", "bin_ms": 10.0, "previous": "2" * 16, "candidate": {"phase": "x"}}
+    with engine_and_api(tmp_path) as api:
+        monkeypatch.setattr(api.rig.pipeline, "describe", lambda: told)
+        state = api.until("/v1/state", lambda state: state["engine"]["bundle_name"] == "monday")
+        assert (state["engine"]["unit"], state["engine"]["bin_ms"]) == ("mm/s", 10.0)
+        assert (state["previous"], state["candidate"]) == ("2" * 16, {"phase": "x"})
+        assert b'name="monday"' in api.get("/metrics").content
+
+
 def test_channels_and_outputs_and_latency(tmp_path: Path) -> None:
     with engine_and_api(tmp_path) as api:
         for _ in range(5):

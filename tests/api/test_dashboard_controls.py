@@ -106,6 +106,28 @@ def test_an_array_that_has_to_be_confirmed_before_arming_can_be_while_nothing_is
         assert opened.faults == []
 
 
+def test_arming_that_waits_for_the_array_leads_to_its_confirmation(browser: Any) -> None:
+    with dashboard(browser, "disarmed") as opened:
+        opened.stand_in.refuse["/v1/arm"] = (409, "refused by the engine", "not armed: identity is not confirmed")
+        opened.expect_word("output", "NOT ARMED")
+        opened.page.keyboard.press("a")
+        opened.page.locator("#confirm-go").press("Enter")
+        opened.expect("#confirm-problem").to_contain_text("not confirmed")
+        opened.expect("#confirm-array-first").to_be_hidden()  # refused for another reason
+        opened.page.keyboard.press("Escape")
+        opened.stand_in.stage.set(blocked=True)
+        opened.expect("#confirm-array").to_be_visible()
+        opened.page.keyboard.press("a")
+        opened.page.locator("#confirm-go").press("Enter")
+        opened.expect("#confirm-array-first").to_be_visible()
+        opened.page.locator("#confirm-array-first").press("Enter")
+        opened.expect("#confirm-title").to_have_text("Is it the right array?")
+        opened.expect("#confirm-array-first").to_be_hidden()
+        opened.page.locator("#confirm-go").press("Enter")
+        opened.expect("#confirm").to_be_hidden()
+        assert opened.stand_in.asked[-1] == ("/v1/identity/confirm", {})
+
+
 def test_channels_that_are_none_are_refused_before_anybody_is_asked(browser: Any) -> None:
     with dashboard(browser, "running") as opened:
         opened.expect_word("data", "Fresh")

@@ -1,9 +1,11 @@
 """What the dashboard says in each state, in a real Chromium."""
 
+import re
+import time
 from typing import Any
 
 from cortexwire.bench.dashboard.scenes import SCENES
-from tests.api.browsing import Opened, dashboard
+from tests.api.browsing import Opened, dashboard, playwright
 
 CANVASES = ("lane-vx", "lane-vy", "lane-raster", "lane-validity", "lane-latency", "plane", "array", "histogram")
 
@@ -106,6 +108,112 @@ def test_each_state_has_its_word_and_is_announced(browser: Any) -> None:
             opened.expect("#alert").to_contain_text(alarm)
             opened.stand_in.stage.change(SCENES["running"])
         assert opened.faults == []
+
+
+def test_while_no_data_have_come_plots_are_of_the_colour_of_the_panel(browser: Any) -> None:
+    """What is seen, for an empty canvas has no pixels to be read; both grounds are white in the light theme."""
+    script = """async (png) => {
+        const picture = await createImageBitmap(new Blob([new Uint8Array(png)], { type: 'image/png' }));
+        const copy = new OffscreenCanvas(picture.width, picture.height).getContext('2d');
+        copy.drawImage(picture, 0, 0);
+        return [...copy.getImageData(5, 5, 1, 1).data];
+    }"""
+    with dashboard(browser, "absent", color_scheme="light") as opened:
+        opened.expect_word("decoder", "No engine")
+        for lane in ("lane-vx", "lane-latency"):
+            assert opened.page.evaluate(script, list(opened.page.locator(f"#{lane}").screenshot())) == [255] * 4
+
+
+def test_nothing_is_said_of_channels_that_are_not_known(browser: Any) -> None:
+    with dashboard(browser, "absent") as opened:
+        opened.expect_word("decoder", "No engine")
+        opened.expect("#stream").to_have_text("")
+        script = """async () => {
+            const { showStream } = await import('/static/panels.js');
+            const element = document.createElement('p');
+            showStream(element, { engine: { n_channels: 0, rate_hz: 30000, bin_ms: 20 } });
+            return element.textContent;
+        }"""
+        assert opened.page.evaluate(script) == "30 kHz · 20 ms bins"
+
+
+def test_a_stream_that_has_ended_is_neither_fresh_nor_commands(browser: Any) -> None:
+    with dashboard(browser, "running") as opened:
+        opened.expect_word("output", "ARMED")
+        opened.stand_in.stage.set(state="ended")
+        for tile in ("data", "output"):
+            opened.expect_word(tile, "None")
+            opened.expect(f"[data-tile={tile}] .detail").to_contain_text("the stream has ended")
+            opened.expect(f"[data-tile={tile}]").to_have_attribute("data-level", "off")
+        opened.expect("#alarms").to_contain_text("The stream has ended")
+
+
+def test_notes_stand_at_the_time_at_which_they_were_made(browser: Any) -> None:
+    """The page's clock is set to that of UTC, as its context says."""
+    with dashboard(browser, "running", timezone_id="UTC") as opened:
+        first = opened.page.locator("#journal li", has_text="thresholds measured")
+        at = float(first.get_attribute("data-at"))
+        noted = 1000 * time.time() - (time.monotonic_ns() - opened.stand_in.stage.notes[0]["t_ns"]) / 1e6
+        assert abs(at - noted) < 10_000
+        shown = time.strftime("%H:%M:%S", time.gmtime(at / 1000))
+        assert first.locator("time").text_content() == shown
+        for text in ("one", "two"):
+            opened.stand_in.stage.note(text)
+        newest = opened.page.locator("#journal li span")
+        playwright.expect(newest.nth(0)).to_have_text("two")
+        playwright.expect(newest.nth(1)).to_have_text("one")
+        playwright.expect(first).to_have_count(1)
+        assert opened.faults == []
+
+
+def test_what_becomes_of_the_engine_leaves_a_line(browser: Any) -> None:
+    with dashboard(browser, "running") as opened:
+        opened.expect_word("output", "ARMED")
+        opened.stand_in.stage.set(writer="dead", stale=True)
+        opened.expect("#journal").to_contain_text("engine gone")
+        opened.stand_in.stage.set(writer="live", stale=False, pid=4243, armed=False)
+        opened.expect("#journal").to_contain_text("process 4243 after 4242")
+        opened.expect("#journal").to_contain_text("no longer armed")
+        opened.stand_in.stage.set(armed=True, neutral=True)
+        opened.expect("#journal").to_contain_text("neutral stop on")
+
+
+def test_bins_of_one_trouble_do_not_flood_the_page(browser: Any) -> None:
+    """A lossy rig spoils a run of bins every 2.4 s, in two ways."""
+    with dashboard(browser, "gaps") as opened:
+        opened.expect("#journal").to_contain_text(re.compile(r"\d of bins "))
+        opened.page.wait_for_timeout(3000)
+        assert opened.page.locator("#journal li", has_text="unobserved samples").count() <= 2
+
+
+def test_a_service_without_protection_is_named(browser: Any) -> None:
+    with dashboard(browser, "running") as opened:
+        opened.expect("#no-alarms").to_be_visible()
+        opened.stand_in.stage.set(insecure=True)
+        opened.expect("#alarms").to_contain_text("Insecure")
+
+
+def test_a_narrow_page_scrolls_only_downwards(browser: Any) -> None:
+    script = """() => {
+        const page = document.documentElement;
+        const words = [...document.querySelectorAll('.tiles .word, #alarms b, button')];
+        const wide = words.filter((word) => word.checkVisibility() && word.getBoundingClientRect().right > innerWidth);
+        const tiles = [...document.querySelectorAll('.tiles > div')];
+        const over = tiles.filter((tile) => tile.scrollWidth > tile.clientWidth);
+        return [page.scrollWidth - innerWidth, ...[...wide, ...over].map((element) => element.textContent)];
+    }"""
+    with dashboard(browser, "running", viewport={"width": 420, "height": 900}) as opened:
+        for scene, tile, word in (
+            ("running", "output", "ARMED"),
+            ("dead", "decoder", "Engine gone"),
+            ("full", "recorder", "DISK FULL"),
+            ("candidate", "data", "Fresh"),
+            ("disarmed", "output", "NOT ARMED"),
+            ("breached", "budget", "OVER"),
+        ):
+            opened.stand_in.stage.change(SCENES[scene])
+            opened.expect_word(tile, word)
+            assert opened.page.evaluate(script) == [0], scene
 
 
 def test_gaps_are_named_in_words_with_their_bins(browser: Any) -> None:

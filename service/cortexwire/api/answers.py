@@ -79,7 +79,7 @@ class EngineAnswer(Answer):
     state: Literal["waiting", "calibrating", "running", "silent", "refused", "ended", "absent"]
     armed: bool
     neutral: bool | None
-    blocked: bool | None = None
+    blocked: bool | None = Field(None, description="Whether arming waits until the array is confirmed.")
     blocked_why: str | None = None
     epoch: Hex | None = None
     restart: int | None = None

@@ -20,14 +20,6 @@ _MAGIC: Final = b"CXWOVL"
 _MOST_KNOWN: Final = 256
 
 
-class BundleInfo(NamedTuple):
-    """What pictures say of a bundle; empty where it is not known."""
-
-    name: str = ""
-    unit: str = ""
-    bin_ms: float = 0.0
-
-
 class Offered(NamedTuple):
     """A bundle that clients may load."""
 
@@ -52,7 +44,7 @@ class Catalogue:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._known: dict[int, Manifest] = {}
-        self._missed: tuple[int, str] | None = None
+        self._missed: tuple[int, str, str] | None = None
 
     def bundles(self, start: Start | None) -> list[Offered]:
         """The bundles that may be loaded; of folders that are none, nothing is said."""
@@ -103,26 +95,26 @@ class Catalogue:
             raise ConfigError(f"overlay: expected an overlay in {found.name}")
         return found, f"{short_hash(hashlib.sha256(content).hexdigest()):016x}"
 
-    def named(self, bundle_hash: int, start: Start | None) -> BundleInfo:
-        """What is known of the bundle with this hash."""
-        manifest = self._manifest(bundle_hash, start)
-        if manifest is None:
-            return BundleInfo()
-        velocity = manifest.outputs_of("velocity")
-        return BundleInfo(manifest.name, velocity[0].unit if velocity else "", manifest.stream.bin_ms)
+    def electrodes(self, bundle_hash: int, start: Start | None, folder: str = "") -> list[dict[str, str]]:
+        """Electrodes that the bundle with this hash was made for, in channel order.
 
-    def electrodes(self, bundle_hash: int, start: Start | None) -> list[dict[str, str]]:
-        """Electrodes that the bundle with this hash was made for, in channel order."""
-        manifest = self._manifest(bundle_hash, start)
+        Args:
+            bundle_hash: Its hash.
+            start: What the engine began with.
+            folder: Where the engine says that it lies; it need not be on offer.
+        """
+        manifest = self._manifest(bundle_hash, start, folder)
         electrodes: Any = () if manifest is None else manifest.stream.electrodes
         return [{"id": electrode.id, "bank": electrode.bank} for electrode in electrodes]
 
-    def _manifest(self, bundle_hash: int, start: Start | None) -> Manifest | None:
-        missed = bundle_hash, "" if start is None else start.bundle
+    def _manifest(self, bundle_hash: int, start: Start | None, folder: str) -> Manifest | None:
+        missed = bundle_hash, "" if start is None else start.bundle, folder
         if bundle_hash not in self._known and missed != self._missed:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
             self.bundles(start)
+            if folder and (found := _read(folder, Path(folder))) is not None:
+                self._known[short_hash(found.sha256)] = found.manifest
             # Frames ask many times a second: the disk is not read for each of them.
             self._missed = None if bundle_hash in self._known else missed
         return self._known.get(bundle_hash)

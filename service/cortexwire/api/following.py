@@ -1,8 +1,9 @@
 """How the end of what was begun is seen: in what the engine leaves in its run directory, and in its answers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+import time
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from cortexwire.api.jobs import JobError, Step
 from cortexwire.api.monitor import Monitor
@@ -11,6 +12,8 @@ from cortexwire.runtime.telemetry import TelemetrySnapshot
 _LOOK_S: Final = 0.2
 _TOLD_S: Final = 0.5
 """Until then the telemetry says what the engine was asked for."""
+_TAKEN_UP_S: Final = 2.0
+"""How long an engine that agreed to stage a bundle may say nothing of it: it describes itself ten times a second."""
 _SHARES: Final = {"loading": 0.1, "warming": 0.4, "shadow": 0.7}
 
 Steps = AsyncGenerator[Step, None]
@@ -28,11 +31,6 @@ def _pid(monitor: Monitor) -> int:
     return -1 if monitor.engine is None else monitor.engine.pid
 
 
-def _facts(monitor: Monitor, pid: int) -> Mapping[str, Any]:
-    """What the engine says of itself; another one may take its place between two questions."""
-    return _engine(monitor, pid).facts
-
-
 async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms: float) -> Steps:
     """Thresholds being measured anew, from a bin on over some seconds of observed signal."""
     pid = _pid(monitor)
@@ -47,15 +45,20 @@ async def recalibration(monitor: Monitor, from_bin: int, seconds: float, bin_ms:
     yield Step(1.0, "done", {"from_bin": from_bin, "calibrated_by_bin": status.bin})
 
 
-async def staging(monitor: Monitor) -> Steps:
-    """A bundle being loaded, warmed, and settling in shadow."""
+async def staging(monitor: Monitor, path: str, bundle_hash: str) -> Steps:
+    """A bundle, known by its folder until the engine knows its hash, being loaded, warmed, and settling in shadow."""
     pid = _pid(monitor)
     yield Step(0.0, "asked for")
     await asyncio.sleep(_TOLD_S)
+    give_up: float | None = time.monotonic() + _TAKEN_UP_S
     while True:
-        candidate = _facts(monitor, pid).get("candidate")
-        if candidate is None:
-            raise JobError("the engine has no candidate: it was dropped, or this engine cannot swap bundles")
+        candidate = _engine(monitor, pid).facts.get("candidate")
+        if candidate is None or not {path, bundle_hash} & {candidate.get("path"), candidate.get("bundle_hash")}:
+            if give_up is None or time.monotonic() > give_up:
+                raise JobError("the engine has no such candidate: it was dropped, or this engine cannot swap bundles")
+            await asyncio.sleep(_LOOK_S)
+            continue
+        give_up = None
         phase = str(candidate.get("phase"))
         if phase == "refused":
             raise JobError(str(candidate.get("why")))

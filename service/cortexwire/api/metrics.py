@@ -18,7 +18,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from cortexwire.api.catalogue import Catalogue
 from cortexwire.api.monitor import Monitor
 from cortexwire.api.picture import FLAGS
 from cortexwire.api.recorder import RecorderStatus
@@ -46,12 +45,11 @@ class Metrics:
 
     Args:
         monitor: What is known of the engine.
-        catalogue: Names of bundles.
     """
 
-    def __init__(self, monitor: Monitor, catalogue: Catalogue) -> None:
+    def __init__(self, monitor: Monitor) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(monitor, catalogue))
+        self._registry.register(_Collector(monitor))
         ProcessCollector(namespace="cortexwire_api", registry=self._registry)
 
     def text(self) -> bytes:
@@ -60,9 +58,8 @@ class Metrics:
 
 
 class _Collector(Collector):
-    def __init__(self, monitor: Monitor, catalogue: Catalogue) -> None:
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._catalogue = catalogue
 
     def describe(self) -> Iterator[Metric]:
         """Nothing in advance: what there is depends on the engine."""
@@ -85,9 +82,8 @@ class _Collector(Collector):
         if engine is not None:
             yield from _engine(engine)
             yield from _latency(engine)
-            name = self._catalogue.named(monitor.bundle_hash, monitor.start).name
             info = InfoMetricFamily("cortexwire_bundle", "The bundle that decodes.")
-            info.add_metric((), {"name": name, "hash": f"{monitor.bundle_hash:016x}"})
+            info.add_metric((), {"name": monitor.bundle.name, "hash": f"{monitor.bundle_hash:016x}"})
             yield info
         yield from _recorder(monitor.recorder)
 

@@ -7,7 +7,7 @@ nothing of what is read.
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -25,6 +25,14 @@ _FRESH_NS: Final = 20_000_000
 _TORN_NS: Final = 1_000_000_000
 """An engine that died while it wrote makes each reading wait, so there are fewer."""
 _SLOW_NS: Final = 250_000_000
+
+
+class BundleInfo(NamedTuple):
+    """What pictures say of a bundle; empty where it is not known."""
+
+    name: str = ""
+    unit: str = ""
+    bin_ms: float = 0.0
 
 
 class Monitor:
@@ -110,10 +118,10 @@ class Monitor:
         return {} if self.engine is None else self.engine.facts
 
     @property
-    def neutral(self) -> bool | None:
-        """Whether the neutral stop is on; None while nobody can know."""
-        told: bool | None = self.facts.get("neutral")
-        return told
+    def bundle(self) -> BundleInfo:
+        """What the engine says of the bundle that decodes, wherever it came from and whoever swapped it in."""
+        facts = self.facts
+        return BundleInfo(facts.get("bundle_name", ""), facts.get("unit", ""), facts.get("bin_ms", 0.0))
 
     @property
     def bundle_hash(self) -> int:

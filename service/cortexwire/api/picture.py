@@ -23,7 +23,7 @@ class Picture:
 
     Args:
         monitor: What is known.
-        catalogue: Names of bundles.
+        catalogue: Electrodes of bundles.
         insecure: Whether the service runs without the protection that it needs; said in every picture.
     """
 
@@ -70,7 +70,7 @@ class Picture:
             return {"writer": "absent", "state": "absent", "armed": False, "neutral": None}
         status = engine.status
         bundle_hash = self._monitor.bundle_hash
-        bundle = self._catalogue.named(bundle_hash, self._monitor.start)
+        bundle = self._monitor.bundle
         return {
             "writer": engine.writer,
             "state": status.state,
@@ -85,10 +85,9 @@ class Picture:
             "rate_hz": status.rate.hz,
             "n_channels": len(status.status),
             "bundle_hash": f"{bundle_hash:016x}",
-            # One that was swapped in need not be on offer; the engine knows it.
-            "bundle_name": bundle.name or engine.facts.get("bundle_name", ""),
-            "bin_ms": bundle.bin_ms or engine.facts.get("bin_ms", 0.0),
-            "unit": bundle.unit or engine.facts.get("unit", ""),
+            "bundle_name": bundle.name,
+            "bin_ms": bundle.bin_ms,
+            "unit": bundle.unit,
             "overlay_hash": f"{status.overlay_hash:016x}",
             "velocity": [status.velocity[0], status.velocity[1]],
             "notes": status.notes,
@@ -119,7 +118,8 @@ class Picture:
         n_channels = 0 if engine is None else len(engine.status.status)
         if descriptor is not None and len(descriptor.electrodes) == n_channels:
             return [{"id": electrode.id, "bank": electrode.bank} for electrode in descriptor.electrodes]
-        return self._catalogue.electrodes(self._monitor.bundle_hash, self._monitor.start)
+        monitor = self._monitor
+        return self._catalogue.electrodes(monitor.bundle_hash, monitor.start, monitor.facts.get("bundle_path", ""))
 
     def channels(self) -> Json:
         """Everything that is known of each channel, one array per quantity, in channel order."""

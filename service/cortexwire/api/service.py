@@ -57,7 +57,7 @@ class Service:
         self.catalogue = Catalogue(config.api.bundles)
         self.picture = Picture(self.monitor, self.catalogue, insecure=insecure)
         self.frames = Frames(self.monitor, self.picture)
-        self.metrics = Metrics(self.monitor, self.catalogue)
+        self.metrics = Metrics(self.monitor)
         self.jobs = Jobs()
         self.audit = Audit(config.api.audit or config.run_dir / "audit.jsonl")
         self.viewers = 0

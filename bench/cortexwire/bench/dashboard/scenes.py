@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIN_MS: Final = 20
+NOTED_NS: Final = 3600 * 10**9
+"""How long before a scene begins its engine noted something."""
 PARTIAL, STALE = 1, 2
 ARMED, COMMAND, HISTORY, DEADLINE, UNOBSERVED, NEUTRAL = 2, 4, 32, 64, 256, 8192
 DEAD, RAILING, MASKED, DISABLED = 2, 4, 1, 8
@@ -62,6 +64,9 @@ class Scene:
         state: The engine's state.
         writer: Health of the engine's telemetry.
         stale: Whether the service says that data are stale.
+        blocked: Whether arming waits for the array to be confirmed.
+        insecure: Whether the service lacks the protection that its address needs.
+        pid: The engine's process.
         silent: Whether it stops to say anything at all.
         gaps: Whether packets get lost now and then.
         slow: Factor on the latency of every bin.
@@ -80,6 +85,9 @@ class Scene:
     state: str = "running"
     writer: str = "live"
     stale: bool = False
+    blocked: bool = False
+    insecure: bool = False
+    pid: int = 4242
     silent: bool = False
     gaps: bool = False
     slow: float = 1.0
@@ -123,7 +131,9 @@ class Stage:
         self._look_back = round(look_back_s * 1000 / BIN_MS)
         self._first_bin = 183_000
         self._stopped_at: int | None = None
-        self._notes: list[str] = ["thresholds measured over 10.0 s"]
+        self.notes: list[dict[str, Any]] = [
+            {"t_ns": self._began_ns - NOTED_NS, "text": "thresholds measured over 10.0 s"}
+        ]
 
     def change(self, scene: Scene) -> None:
         """Play another scene from now on."""
@@ -136,6 +146,10 @@ class Stage:
         for flag, share in ((DEAD, 0.02), (RAILING, 0.01), (MASKED, 0.02), (DISABLED, 0.005)):
             self._status[rng.choice(n, max(1, round(share * n)), replace=False)] = flag
         self._directions = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+
+    def note(self, text: str) -> None:
+        """Have the engine note something now."""
+        self.notes.append({"t_ns": time.monotonic_ns(), "text": text})
 
     def set(self, **changes: Any) -> None:
         """Change some attributes of the scene."""
@@ -165,8 +179,7 @@ class Stage:
     def _head(self, sequence: int, newest: int) -> dict[str, Any]:
         scene = self.scene
         engine: dict[str, Any] = {"writer": scene.writer, "state": scene.state, "armed": scene.armed}
-        engine["neutral"] = scene.neutral
-        engine["blocked"] = scene.blocked
+        engine |= {"neutral": scene.neutral, "blocked": scene.blocked}
         if scene.writer != "absent":
             engine |= {
                 "epoch": "91c4e0d27715be08",
@@ -176,9 +189,9 @@ class Stage:
                 "bundle_hash": "c41d07aa52f9e836",
                 "bundle_name": "reference",
                 "overlay_hash": "0" * 16,
-                "last_note": self._notes[-1],
-                "notes": len(self._notes),
-                "pid": 4242,
+                "last_note": self.notes[-1]["text"],
+                "notes": len(self.notes),
+                "pid": scene.pid,
                 "bin_ms": BIN_MS,
                 "unit": "cm/s",
             }
@@ -199,6 +212,7 @@ class Stage:
             "realtime_ns": time.time_ns(),
             "seq": sequence,
             "stale": scene.stale,
+            "insecure": scene.insecure,
             "engine": engine,
             "budgets": dict(scene.budgets),
             "counters": self._counters(newest),

@@ -58,7 +58,7 @@ class StandIn:
             routes=[
                 Route("/", lambda _: FileResponse(str(static.joinpath("index.html")))),
                 Mount("/static", StaticFiles(directory=str(static))),
-                Route("/v1/state", lambda _: JSONResponse({})),
+                Route("/v1/state", self._state),
                 Route("/v1/bundles", self._bundles),
                 Route("/v1/jobs/{id}", self._job),
                 Route("/v1/{path:path}", self._change, methods=["POST"]),
@@ -66,6 +66,9 @@ class StandIn:
             ],
             middleware=[Middleware(_Headed), Middleware(_Asking, stand_in=self)],
         )
+
+    async def _state(self, _: Request) -> Response:
+        return JSONResponse({"t_ns": time.monotonic_ns(), "notes": self.stage.notes})
 
     async def _bundles(self, _: Request) -> Response:
         names = ("reference", "kalman-day-12")

@@ -26,15 +26,16 @@ def router(service: Service) -> APIRouter:
             problem = ProblemError(404, str(error))
             control.refused(problem)
             raise problem from error
+        path = str(bundle.path.absolute())
         await control.apply(
             {
                 "command": "stage_bundle",
-                "path": str(bundle.path.absolute()),
+                "path": path,
                 "sha256": body.sha256 or bundle.sha256,
                 "overlay": overlay,
             }
         )
-        return answer_job(jobs.begin("stage_bundle", staging(monitor)))
+        return answer_job(jobs.begin("stage_bundle", staging(monitor, path, bundle.hash)))
 
     @routes.post("/activate", response_model=answers.JobAnswer, status_code=202, summary="Let the candidate take over")
     async def activate(request: Request, body: requests.Activation) -> Response:

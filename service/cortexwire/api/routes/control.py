@@ -74,7 +74,7 @@ def router(service: Service) -> APIRouter:
         control = Control(service, request, "recalibrate", {"seconds": body.seconds})
         from_bin = await control.apply({"command": "recalibrate", "seconds": body.seconds})
         monitor = service.monitor
-        bin_ms = service.catalogue.named(monitor.bundle_hash, monitor.start).bin_ms
-        return answer_job(service.jobs.begin("recalibrate", recalibration(monitor, from_bin, body.seconds, bin_ms)))
+        following = recalibration(monitor, from_bin, body.seconds, monitor.bundle.bin_ms)
+        return answer_job(service.jobs.begin("recalibrate", following))
 
     return routes

@@ -1,4 +1,4 @@
-// Canvases in device pixels.
+// Canvases in device pixels; where nothing was drawn, the ground that the style sheet gives them shows.
 
 const MOST_RATIO = 2;
 
@@ -6,7 +6,7 @@ export class Surface {
   // `onResize()` is called after the canvas has taken its new size, which empties it.
   constructor(canvas, onResize = () => {}) {
     this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false });
+    this.context = canvas.getContext("2d");
     this.onResize = onResize;
     this.ratio = 1;
     this.observer = new ResizeObserver(() => this.fit());

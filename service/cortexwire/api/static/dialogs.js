@@ -7,7 +7,7 @@ import { ask, token } from "./api.js";
 const make = (tag, given = {}) => Object.assign(document.createElement(tag), given);
 
 export class Dialogs {
-  // `context()` gives {electrodes, n}; `told(action, answer)` hears what a confirmed action brought.
+  // `context()` gives {head, electrodes, n}; `told(action, answer)` hears what a confirmed action brought.
   constructor(root, context, told) {
     this.context = context;
     this.told = told;
@@ -19,11 +19,16 @@ export class Dialogs {
       fields: part("fields"),
       problem: part("problem"),
       go: part("go"),
+      arrayFirst: part("array-first"),
     });
     this.cancel = part("cancel");
     this.form = this.dialog.querySelector("form");
     this.form.addEventListener("submit", (event) => this.confirmed(event));
     this.cancel.addEventListener("click", () => this.dialog.close());
+    this.arrayFirst.addEventListener("click", () => {
+      this.dialog.close();
+      this.confirm("confirm");
+    });
     this.help = root.querySelector("#help");
     root.querySelector("#keys").replaceChildren(...KEYS.map(([key, words]) => keyRow(key, words)));
     this.prompt = root.querySelector("#token");
@@ -82,6 +87,7 @@ export class Dialogs {
       this.told(name, answer);
     } catch (problem) {
       this.fail(`${problem.title ? `${problem.title}: ` : ""}${problem.message}`);
+      this.arrayFirst.hidden = !(name === "arm" && problem.status === 409 && this.context().head?.engine.blocked);
       if (problem.status === 401) this.askToken(problem);
     } finally {
       this.go.disabled = false;
@@ -91,6 +97,7 @@ export class Dialogs {
   fail(words) {
     this.problem.hidden = !words;
     this.problem.textContent = words;
+    this.arrayFirst.hidden = true;
   }
 
   askToken(problem) {

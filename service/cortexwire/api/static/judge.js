@@ -6,6 +6,9 @@ import { BLOCKED, SHORT, STATES, bytes, clock, duration, flagWords, plural, sinc
 
 const FEW = 0.9; // of the bins of a second: fewer commands than that are worth a warning
 
+// States in which outputs come; in the others there is nothing to judge, however good the last bins were.
+const FLOWING = ["running", "calibrating"];
+
 const tile = (level, word, detail = "") => ({ level, word, detail });
 const WRITER = {
   absent: ["No engine", "no engine has run here"],
@@ -69,9 +72,11 @@ function decoder({ head, link }) {
   return tile(level, words[state] ?? state, state === "running" ? `bin ${whole(bin)}` : STATES[state]);
 }
 
-function data({ tally, outputs }, stale) {
+function data({ head, tally, outputs }, stale) {
   if (stale)
     return tile("alarm", "STALE", stale.since ? `since ${stale.since}, ${stale.forWords}` : "since before this page");
+  const { state } = head.engine;
+  if (!FLOWING.includes(state)) return tile("off", "None", STATES[state] ?? state);
   const wrong = tally.partial + tally.stale;
   if (tally.stale) return tile("alarm", "Gaps", `${tally.stale} of ${tally.bins} bins stale`);
   if (wrong) return tile("warn", "Partial", `${wrong} of ${tally.bins} bins partial`);
@@ -81,10 +86,11 @@ function data({ tally, outputs }, stale) {
 
 function output({ head, tally }, stale) {
   if (!head) return tile("off", "Unknown");
-  const { armed, neutral } = head.engine;
+  const { armed, neutral, state } = head.engine;
   if (stale) return tile("alarm", armed ? "Unknown" : "NOT ARMED", armed ? "armed when last heard" : "when last heard");
   if (neutral) return tile("alarm", "NEUTRAL", armed ? "stop is on: zeros go out" : "stop is on; not armed");
   if (!armed) return tile("off", "NOT ARMED", "nobody may act on it");
+  if (!FLOWING.includes(state)) return tile("off", "None", `armed; ${STATES[state] ?? state}`);
   const level = tally.commands < FEW * tally.bins ? "warn" : "live";
   const missing = tally.bins - tally.commands;
   return tile(level, "ARMED", missing ? `${missing} of ${tally.bins} bins do not command` : "every bin commands");
@@ -140,6 +146,7 @@ function alarms(view, stale, tiles) {
   if (head.insecure) add("warn", "insecure", "Insecure", "whoever reaches this address may control the engine");
   const { armed, neutral, state, last_note: note } = head.engine;
   if (neutral) add("alarm", "neutral", "Neutral stop is on", "zeros go out until it is released");
+  if (state === "ended") add("off", "ended", "The stream has ended", "no outputs come until one begins");
   if (state === "refused") add("alarm", "refused", "The stream is refused", note);
   const over = Object.entries(head.budgets ?? {}).filter(([, how]) => how === "over");
   if (over.length) add("alarm", "budget", "Budget breached", over.map(([line]) => breach(line)).join("; "));
@@ -155,9 +162,9 @@ function alarms(view, stale, tiles) {
     );
   }
   if (!armed) {
-    const isBlocked = head.engine.blocked || newestFlags & BLOCKED;
-    const blocked = isBlocked ? "; arming is blocked until the array is confirmed" : "";
-    add("off", "disarmed", "Output is not armed", `decoded and shown, but nobody may act on it${blocked}`);
+    const why = head.engine.blocked || newestFlags & BLOCKED ? "; arming is blocked until the array is confirmed" : "";
+    const shown = FLOWING.includes(state) ? "decoded and shown, but nobody may act on it" : "nobody may act on outputs";
+    add("off", "disarmed", "Output is not armed", shown + why);
   }
   return found;
 }

@@ -1,5 +1,6 @@
 // The page: takes frames as they come, and draws the newest state when the browser is ready for a picture.
 
+import { ask } from "./api.js";
 import { Controls } from "./controls.js";
 import { CursorPlane } from "./cursor.js";
 import { Electrodes } from "./electrodes.js";
@@ -26,7 +27,7 @@ const ids = (...names) => Object.fromEntries(names.map((name) => [name, id(name)
 startTheme();
 const history = new History();
 const summary = new Summary(document);
-const journal = new Journal(id("journal"));
+const journal = new Journal(id("journal"), async () => (await ask("/v1/state")).told);
 const lanes = new Lanes(
   {
     vx: id("lane-vx"),

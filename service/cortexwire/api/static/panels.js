@@ -61,7 +61,8 @@ export function showRecorder(elements, recorder, tNs) {
 export function showStream(element, { engine }) {
   const rate = engine.rate_hz ? `${number(engine.rate_hz / 1000, engine.rate_hz % 1000 ? 3 : 0)} kHz` : "";
   const bins = engine.bin_ms ? `${engine.bin_ms} ms bins` : "";
-  put(element, [plural(engine.n_channels, "channel"), rate, bins].filter(Boolean).join(" · "));
+  const channels = engine.n_channels ? plural(engine.n_channels, "channel") : ""; // none are known before a stream
+  put(element, [channels, rate, bins].filter(Boolean).join(" · "));
 }
 
 export function put(element, text) {
