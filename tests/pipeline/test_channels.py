@@ -15,7 +15,7 @@ def closed(index: int, **faulty: int) -> Bin:
     status = np.zeros(N, np.uint8)
     for name, bits in faulty.items():
         status[int(name[1:])] = bits
-    counts = np.zeros(N, np.int32)
+    counts = np.zeros(N, np.uint16)
     return Bin(index, index, index + 1, counts, None, 1, 0, 0, status, int(np.count_nonzero(status)))
 
 

@@ -85,7 +85,6 @@ class Scene:
     state: str = "running"
     writer: str = "live"
     stale: bool = False
-    blocked: bool = False
     insecure: bool = False
     pid: int = 4242
     silent: bool = False
