@@ -202,7 +202,7 @@ def _operate(
             _obey(operator, ActivateBundle(ahead, FADES[number % len(FADES)], wanted))
         _until(
             operator,
-            lambda state, wanted=wanted: (  # type: ignore[misc]
+            lambda state, wanted=wanted: (  # type: ignore[misc]  # no type is inferred for a default
                 state["bundle_hash"] == wanted and state["takeover_bin"] is None and state["crossfade_until"] is None
             ),
             f"{bundle.path.name} in command",

@@ -44,7 +44,7 @@ def sample_chunks(session: Session, gaps: Gaps, progress: Callable[[float], Any]
     across = min(n_channels, CHUNK_CHANNELS)
     rows = min(n_samples, max(1, CHUNK_BYTES // (across * dtype.itemsize)))
 
-    class Samples(GenericDataChunkIterator):  # type: ignore[misc]
+    class Samples(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
         def _get_data(self, selection: tuple[slice, ...]) -> Any:
             time, channels = selection
             samples = np.zeros((time.stop - time.start, n_channels), dtype)
