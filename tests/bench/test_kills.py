@@ -36,7 +36,7 @@ def test_lives_of_a_killed_engine_decode_again_to_the_same_bytes(tmp_path: Path)
     assert lives[1].start.thresholds_uv is not None
     names = set()
     for life in lives:
-        again, taped, last = decoded_again(life, tmp_path)
+        again, taped, last = decoded_again(life, tmp_path, tmp_path / "bundle")
         assert again[: len(taped)] == taped
         assert len(again) - last <= len(taped)
         names |= set(again)
@@ -49,7 +49,7 @@ def test_lives_of_a_killed_engine_decode_again_to_the_same_bytes(tmp_path: Path)
     # A packet less, and the offline pipeline says something else.
     packets = [record for record in lives[1].records if record.kind is RecordKind.PACKET]
     without = [record for record in lives[1].records if record is not packets[len(packets) // 2]]
-    again, taped, _ = decoded_again(Life(lives[1].start, without), tmp_path)
+    again, taped, _ = decoded_again(Life(lives[1].start, without), tmp_path, tmp_path / "bundle")
     assert again[: len(taped)] != taped
 
 

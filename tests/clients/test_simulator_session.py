@@ -85,7 +85,7 @@ def test_a_source_names_settings_and_length() -> None:
         ("sim:channels", "expected key=value once for each key, got 'channels'"),
         ("sim:seed=1,seed=2", "once for each key, got 'seed=2'"),
         ("sim:channels=0", "channels: .*greater than or equal to 1.*got '0'"),
-        ("sim:colour=red", "colour: Extra inputs"),
+        ("sim:colour=red", "there is no setting 'colour'; expected one of seconds"),
         ("sim:seconds=long", "number of seconds"),
         ("sim:seconds=-1", "at least one sample"),
     ],

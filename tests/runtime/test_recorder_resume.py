@@ -153,7 +153,7 @@ def test_a_ring_that_is_replaced_before_anything_came_leaves_no_empty_recording(
     old.close()
     # As when the service is started with another tap.megabytes: recorder and engine begin side by side.
     with recorder(tmp_path / "run", tmp_path / "out") as recording:
-        recording.until(lambda status: status.state == "recording")
+        recording.until(lambda status: "waiting" in status.note)
         new = Feeder(tmp_path / "run", 8, epoch=8)
         new.packets(60)
         recording.until_written(new)

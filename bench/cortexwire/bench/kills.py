@@ -24,6 +24,7 @@ from cortexwire.bench.kill_roles import digest
 from cortexwire.bench.live import Child as Role
 from cortexwire.bench.live import RunError, short_folder
 from cortexwire.config import EngineConfig
+from cortexwire.decoders import load_bundle
 from cortexwire.pipeline.commands import decode_command
 from cortexwire.runtime.assembly import assemble
 from cortexwire.runtime.children import Child
@@ -265,9 +266,17 @@ def first_bin(life: Life) -> int | None:
     return None
 
 
-def config_of(start: Start, folder: Path) -> EngineConfig:
-    """The configuration of a pipeline that begins as this one did; its thresholds are put into a file in the folder."""
-    config = EngineConfig.model_validate(start.config)
+def config_of(start: Start, folder: Path, bundle: Path) -> EngineConfig:
+    """The configuration of a pipeline that begins as this one did; its thresholds are put into a file in the folder.
+
+    Args:
+        start: How it began.
+        folder: Where the thresholds are put.
+        bundle: Its bundle, of which the supervisor's own copy is gone once that has ended.
+    """
+    config = EngineConfig.model_validate(start.config).model_copy(update={"bundle": bundle})
+    if load_bundle(bundle).sha256 != start.bundle_sha256:
+        raise RunError(f"expected a life with bundle {bundle}, got one with {start.bundle}")
     if start.thresholds_uv is None:
         return config
     # The file that the configuration names may be another one by now.
@@ -276,14 +285,14 @@ def config_of(start: Start, folder: Path) -> EngineConfig:
     return config.model_copy(update={"thresholds": path})
 
 
-def decoded_again(life: Life, folder: Path) -> tuple[list[str], list[str], int]:
+def decoded_again(life: Life, folder: Path, bundle: Path) -> tuple[list[str], list[str], int]:
     """Put a life's packets, ticks and commands into a new pipeline.
 
     Returns:
         Digests of its outputs, of those that the tap holds, and how many the last record brought about: an engine that
         is killed has not always sent those, or not yet noted them.
     """
-    pipeline = assemble(config_of(life.start, folder), live=False).pipeline
+    pipeline = assemble(config_of(life.start, folder, bundle), live=False).pipeline
     again: list[str] = []
     taped: list[str] = []
     last = 0

@@ -24,6 +24,7 @@ from cortexwire.pipeline.pipeline import front_end_of
 from cortexwire.pipeline.settings import SafetySettings
 from cortexwire.runtime.assembly import assemble
 from cortexwire.runtime.offline import decode_frames
+from cortexwire.runtime.shipped import reference_bundle
 from cortexwire.sessions.packets import session_packets
 from cortexwire.wire import OutFlag, OutKind, Start
 
@@ -143,7 +144,7 @@ def _judge_lives(service: KilledService, heard: Sequence[Heard], scratch: Path) 
     compared = 0
     lives = service.tap.lives
     for number, life in enumerate(lives):
-        again, taped, last = decoded_again(life, scratch)
+        again, taped, last = decoded_again(life, scratch, reference_bundle())
         names.update(again)
         compared += len(taped)
         same = next((k for k, (a, b) in enumerate(zip(again, taped, strict=False)) if a != b), None)
@@ -198,10 +199,10 @@ def _undisturbed(start: Start, last_bin: int, scratch: Path) -> tuple[dict[int, 
     Gives beside them how many bins an engine takes to know, and then to have forgotten that it did not, which channels
     are dead.
     """
-    bundle = load_bundle(Path(start.bundle))
+    bundle = load_bundle(reference_bundle())
     bin_s = bundle.manifest.stream.bin_ms / 1000
     session = SimulatedSession(SimulatorSettings(channels=CHANNELS, seed=SEED), seconds=(last_bin + 2) * bin_s)
-    config = config_of(start, scratch)
+    config = config_of(start, scratch, bundle.path)
     pipeline = assemble(config, live=False).pipeline
     packets = session_packets(session, _PACKET, EPOCH, 0, session.n_samples)
     outputs = decode_frames(pipeline, packets)
