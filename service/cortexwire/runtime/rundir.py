@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from cortexwire.errors import ConfigError
+from cortexwire.runtime.locks import is_locked
 
 _LONGEST_SOCKET_PATH = 107
 _LOCK_TRIES, _LOCK_AGAIN_S = 20, 0.005
@@ -128,18 +129,11 @@ class RunDir:
     def is_taken(self) -> bool:
         """Whether a living process of this role has the folder; what cannot be looked at may be."""
         try:
-            lock = os.open(self.path / f"{self._role}.lock", os.O_RDONLY | os.O_CLOEXEC)
+            return is_locked(self.path / f"{self._role}.lock", fcntl.LOCK_SH)
         except FileNotFoundError:
             return False
         except OSError:
             return True
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
 
     def leave_start(self, content: bytes) -> None:
         """Leave what the engine began with for whoever comes later; the file appears whole or not at all.

@@ -50,6 +50,7 @@ import msgspec
 import numpy as np
 
 from cortexwire.errors import ConfigError, PacketError
+from cortexwire.runtime.locks import is_locked
 from cortexwire.wire import (
     RECORD_HEADER_BYTES,
     RecordKind,
@@ -243,16 +244,9 @@ def _lock(path: Path) -> int:
 def is_written(path: Path) -> bool:
     """Whether a living engine has the ring open for writing."""
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(path, fcntl.LOCK_EX)
     except OSError:
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _map(path: Path, length: int) -> mmap.mmap:
