@@ -181,7 +181,10 @@ def test_a_recorder_that_was_stopped_for_a_while_counts_what_the_ring_did_not_ke
     assert loss.packets == lost_packets == status.lost_packets
     assert loss.samples == lost_packets * SAMPLES == status.lost_samples
     (span,) = loss.spans
-    assert (span.epoch, span.start, span.stop) == (f"{7:016x}", 3000, 3000 + loss.samples)
+    # A process that is told to stop may read a little more.
+    before = sum(kind is RecordKind.PACKET for kind, *_ in feeder.sent[: feeder.sent.index(missing[0])])
+    assert before >= 100
+    assert (span.epoch, span.start, span.stop) == (f"{7:016x}", before * SAMPLES, before * SAMPLES + loss.samples)
     said = [line for line in log if line["event"] == "records lost"]
     assert [(line["records"], line["samples"]) for line in said] == [(loss.records, loss.samples)]
     feeder.close()
